@@ -1,0 +1,86 @@
+"""What all command-line tools share: exit codes, messages and progress."""
+
+import argparse
+import errno
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from lesionseg.errors import DataError
+
+Item = TypeVar("Item")
+
+EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
+    """Turn a tool's `main(argv)` into one that returns an exit code and ends bad input in one line a fault on stderr.
+
+    0 is done, 1 a data or run error, 130 stopped by Ctrl-C. argparse itself ends with 2 for wrong usage.
+    Errors that are our own fault keep their traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        try:
+            return main(argv) or EXIT_DONE
+        except DataError as error:
+            return _fail(*error.args)
+        except ImportError as error:
+            return _fail(f"{error}. Run `python tools/check_env.py`: it says what is missing and how to install it.")
+        except OSError as error:
+            if error.strerror is None:
+                raise
+            return _fail(f"{error.filename or 'file system'}: {error.strerror}.{_OS_HINTS.get(error.errno, '')}")
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+    return wrapped
+
+
+_OS_HINTS = {
+    errno.ENOENT: " Check the path.",
+    errno.EACCES: " Choose a folder that you may write to, or change its permissions.",
+    errno.ENOSPC: " Free some space or choose another disk; nothing half-written was left.",
+    errno.EROFS: " Choose a folder that can be written to.",
+}
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the tools that run a config share."""
+    parser.add_argument("config", help="such as configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
+    parser.add_argument("--work-dir", metavar="DIR", help="where results go (default: work_dirs/<config>)")
+    parser.add_argument(
+        "--cfg-options",
+        metavar="KEY=VALUE",
+        nargs="+",
+        default=[],
+        help="settings of the config to change, such as data_root=data/mine train_dataloader.batch_size=2",
+    )
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how processes were started"
+    )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="also load checkpoints that hold more than weights. Such a file can run any code on this machine: "
+        "only for files whose origin you are sure of",
+    )
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def _fail(*messages: str) -> int:
+    for message in messages:
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """Yield the items while a progress bar with the time left runs on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, description, total=total, console=Console(stderr=True))

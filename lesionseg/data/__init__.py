@@ -1,0 +1,1 @@
+"""Releases, masks and data sets on disk and in memory."""

@@ -1,0 +1,114 @@
+"""The only place that decides what a lesion pixel is.
+
+A mask file is a gray picture, 0 = skin and 255 = lesion. A pixel belongs to the lesion where its
+gray is above 128, which is the rule of the official scorer (isic-challenge-scoring, segmentation.py).
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lesionseg.errors import DataError
+
+LESION_ABOVE = 128
+
+_PNG_END = b"IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+# Cameras and web servers append bytes after the end of a file; a mask that was cut off has no end mark at all.
+_TAIL = 4096
+
+
+def lesion_pixels(gray: np.ndarray) -> np.ndarray:
+    """Which pixels belong to the lesion.
+
+    Args:
+        gray: (H, W) uint8 gray, 0 = skin, 255 = lesion.
+
+    Returns:
+        (H, W) bool, True where the gray is above 128.
+    """
+    return gray > LESION_ABOVE
+
+
+def check_not_truncated(data: bytes, name: str | PathLike) -> None:
+    """Raise DataError where a PNG or JPEG file breaks off before its end mark.
+
+    `cv2.imread` decodes such a file without complaint and fills the missing rows with gray or black.
+    """
+    tail = data[-_TAIL:]
+    if (data.startswith(_PNG_START) and _PNG_END not in tail) or (
+        data.startswith(_JPEG_START) and _JPEG_END not in tail
+    ):
+        raise DataError(
+            f"{name}: the file breaks off before its end, expected a whole picture. Copy or extract it again."
+        )
+
+
+def decode_mask(data: bytes, name: str | PathLike) -> np.ndarray:
+    """Decode a mask file to the gray picture that a person sees.
+
+    Gray, palette and 1-bit files and RGB files with equal channels are read; an alpha channel may be
+    there as long as it is opaque everywhere.
+
+    Args:
+        data: the bytes of a picture file.
+        name: what an error calls the file.
+
+    Returns:
+        (H, W) uint8 gray, 0 = skin, 255 = lesion.
+
+    Raises:
+        DataError: not a picture, cut off, coloured, transparent, not 8 bits deep, or class indices 0 and 1.
+    """
+    check_not_truncated(data, name)
+    # IMREAD_UNCHANGED keeps alpha but ignores the EXIF orientation, which turns the image as well.
+    flags = _UPRIGHT if data.startswith(_JPEG_START) else cv2.IMREAD_UNCHANGED
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if picture is None:
+        raise DataError(f"{name}: not a readable picture, expected a PNG mask. Copy or extract it again.")
+    if picture.dtype != np.uint8:
+        raise DataError(
+            f"{name}: a mask of type {picture.dtype}, expected 8-bit gray, 0 = skin and 255 = lesion. Save it as such."
+        )
+    gray = picture if picture.ndim == 2 else _gray_of_equal_channels(picture, name)
+    if gray.max(initial=0) == 1:
+        raise DataError(
+            f"{name}: a mask of the values 0 and 1, expected gray 0 = skin and 255 = lesion. Multiply it by 255."
+        )
+    return gray
+
+
+def read_mask(path: str | PathLike) -> np.ndarray:
+    """Read a mask file; see `decode_mask`.
+
+    Raises:
+        FileNotFoundError, PermissionError: as from `open`.
+        DataError: as from `decode_mask`.
+    """
+    return decode_mask(Path(path).read_bytes(), path)
+
+
+def encode_mask(lesion: np.ndarray) -> bytes:
+    """Encode a mask as an 8-bit gray PNG, 0 = skin and 255 = lesion, the form of a challenge submission.
+
+    Args:
+        lesion: (H, W) bool or {0, 1}.
+    """
+    done, data = cv2.imencode(".png", np.where(lesion, np.uint8(255), np.uint8(0)))
+    assert done
+    return data.tobytes()
+
+
+def _gray_of_equal_channels(picture: np.ndarray, name: str | PathLike) -> np.ndarray:
+    first, *others = cv2.split(picture)
+    if len(others) == 3:
+        alpha = others.pop()
+        if alpha.min(initial=255) < 255:
+            raise DataError(f"{name}: a mask with transparent pixels, expected opaque gray. Save it without alpha.")
+    if any(not np.array_equal(first, other) for other in others):
+        raise DataError(f"{name}: a coloured mask, expected gray 0 = skin and 255 = lesion. Convert it to gray.")
+    return first

@@ -1,0 +1,20 @@
+"""The one exception that tools turn into a message."""
+
+from collections.abc import Sequence
+
+
+class DataError(ValueError):
+    """Something about a user's files or settings that the user can mend.
+
+    Each argument is one fault, in one line: `<path>: <fact>, expected <expectation>. <next step>`.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+def first_names(names: Sequence[str], most: int = 5) -> str:
+    """Join the first names for a message: `a, b, c, d, e and 7 more`."""
+    shown = ", ".join(str(name) for name in names[:most])
+    rest = len(names) - most
+    return f"{shown} and {rest} more" if rest > 0 else shown

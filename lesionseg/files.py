@@ -1,0 +1,38 @@
+"""Writing that is either done or not there: aside first, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+
+@contextmanager
+def write_aside(path: str | PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and rename it to `path` when the block ends without an error.
+
+    The block may make a file or a folder there. Whatever happens, nothing half-written stays at `path`,
+    and the temporary is removed where the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    aside = scratch / path.name
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_bytes(path: str | PathLike, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    with write_aside(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_text(path: str | PathLike, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    write_bytes(path, text.encode())
