@@ -1,0 +1,1 @@
+"""Measuring predictions: official and pooled scores, the registered metric, and reports."""

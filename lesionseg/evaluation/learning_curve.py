@@ -1,0 +1,57 @@
+"""The picture of a training."""
+
+from os import PathLike
+
+import numpy as np
+
+from lesionseg.files import write_aside
+
+
+def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: list[dict[str, float]]) -> None:
+    """Draw training and validation loss, and the validation's per-image scores, against the iterations.
+
+    Args:
+        path: where the PNG goes.
+        losses: (N,) training loss of every iteration.
+        validations: one dict a validation: `step` in iterations, `loss` where it was measured, and
+            scores in 0..1 named as LesionMetric names them.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, score_axes = figure.subplots(1, 2)
+    _draw_losses(loss_axes, losses, validations)
+    steps = [point["step"] for point in validations]
+    for score, colour in (("dice", "#0072B2"), ("jaccard", "#D55E00"), ("threshold_jaccard", "#999999")):
+        name = f"lesion/{score}"
+        if any(name in point for point in validations):
+            values = [point.get(name, np.nan) for point in validations]
+            score_axes.plot(steps, values, "o-", markersize=3, color=colour, label=score.replace("_", " "))
+            best = int(np.nanargmax(values))
+            score_axes.annotate(f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8)
+    score_axes.set(xlabel="iteration", ylabel="mean over the validation images", title="Validation scores per image")
+    for axes in (loss_axes, score_axes):
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+    with write_aside(path) as aside:
+        figure.savefig(aside, dpi=120)
+
+
+def _draw_losses(axes, losses: np.ndarray, validations: list[dict[str, float]]) -> None:
+    steps = np.arange(1, len(losses) + 1)
+    if len(losses):
+        axes.plot(steps, losses, color="#0072B2", alpha=0.2, linewidth=0.7)
+        window = max(1, len(losses) // 50)
+        smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], smooth, color="#0072B2", label=f"training, mean of {window}")
+    measured = [point for point in validations if "loss" in point]
+    if measured:
+        axes.plot(
+            [p["step"] for p in measured], [p["loss"] for p in measured], "o-", color="#D55E00", label="validation"
+        )
+    axes.set(xlabel="iteration", ylabel="loss", title="Loss")
+    if len(losses) and np.min(losses) > 0:
+        axes.set_yscale("log")

@@ -1,0 +1,155 @@
+"""The metric that MMEngine runs: official per-image scores and pooled ones, on original pixels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from lesionseg.data.masks import encode_mask
+from lesionseg.errors import DataError, first_names
+from lesionseg.evaluation.results import ImageResult, image_ids, pack_mask, unpack_mask
+from lesionseg.evaluation.scores import Confusion, mean_scores, pooled_scores
+from lesionseg.files import write_bytes
+
+LESION = 1
+
+
+# In MMEngine's root registry, where the configs of MMSegmentation and of MMDetection both find it.
+@METRICS.register_module()
+class LesionMetric(BaseMetric):
+    """Score lesion masks as the ISIC challenge does, and as MMSegmentation does.
+
+    Reports, all in 0..1, the means over images of `lesionseg.evaluation.scores.PER_IMAGE` under their plain
+    names (`lesion/jaccard` is what `save_best` wants) and the scores over pooled pixels with `pooled_` in
+    front (`lesion/pooled_mIoU`). Keeps counts and a compressed mask per image, so that memory stays flat.
+
+    Args:
+        out_dir: where to write the predictions as a challenge wants them, `<id>_segmentation.png`, gray
+            0 and 255 in the image's original size. Masks of images in sub-folders go to sub-folders. The
+            main process writes them once all images are measured.
+        kwargs: as for BaseMetric.
+
+    Attributes:
+        table: after `evaluate`, on the main process, one row per image, sorted by id.
+    """
+
+    default_prefix = "lesion"
+
+    def __init__(self, out_dir: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.out_dir = out_dir
+        self.table: list[ImageResult] = []
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            data_batch: not used.
+            data_samples: data samples as dicts, with `img_path`, `seg_map_path`, `ori_shape` (H, W),
+                `gt_sem_seg` and a prediction; see `lesion_truth` and `lesion_prediction`.
+
+        Raises:
+            DataError: a truth is missing, is not on original pixels, or holds something else than 0 and 1.
+        """
+        for sample in data_samples:
+            truth, prediction = lesion_truth(sample), lesion_prediction(sample)
+            for name, mask in (("truth", truth), ("prediction", prediction)):
+                _check_size(mask, name, sample)
+            self.results.append(
+                dict(
+                    image=sample["img_path"],
+                    truth=sample["seg_map_path"],
+                    counts=Confusion.from_masks(truth, prediction),
+                    prediction=pack_mask(prediction),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Compute the scores of the whole set, fill `table` and write the masks.
+
+        Args:
+            results: those of all processes, each image once.
+
+        Raises:
+            DataError: no images, or two with the same id.
+        """
+        if not results:
+            raise DataError("lesion metric: no images, expected at least one. Check the data set of the evaluation.")
+        ids = image_ids([result["image"] for result in results])
+        twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
+        if twice:
+            image = results[ids.index(twice[0])]["image"]
+            raise DataError(
+                f"{image}: {len(twice)} ids occur more than once ({first_names(twice)}), expected every image once. "
+                "Rename the images, or list each of them once."
+            )
+        table = [ImageResult(id=image_id, **result) for image_id, result in zip(ids, results, strict=True)]
+        self.table = sorted(table, key=lambda row: row.id)
+        if self.out_dir is not None:
+            write_masks(self.out_dir, self.table)
+        pooled = pooled_scores(row.counts for row in self.table)
+        return mean_scores([row.scores for row in self.table]) | {f"pooled_{name}": pooled[name] for name in pooled}
+
+
+def lesion_truth(data_sample: dict) -> np.ndarray:
+    """Take the true lesion from a data sample.
+
+    Args:
+        data_sample: has `gt_sem_seg`, whose `data` is a (1, H, W) tensor of class indices, 0 = background
+            and 1 = lesion.
+
+    Returns:
+        (H, W) bool, True = lesion.
+
+    Raises:
+        DataError: there is no truth, or it holds other values.
+    """
+    if "gt_sem_seg" not in data_sample or "seg_map_path" not in data_sample:
+        raise DataError(
+            f"{data_sample['img_path']}: no true mask was loaded, expected one to measure against. "
+            "Set the masks' folder in data_prefix and put LoadLesionMask into the pipeline."
+        )
+    labels = _class_indices(data_sample["gt_sem_seg"])
+    lesion = labels == LESION
+    if not np.all(lesion | (labels == 0)):
+        raise DataError(
+            f"{data_sample['seg_map_path']}: class indices up to {labels.max()}, expected 0 = background and "
+            "1 = lesion. Load it with LoadLesionMask."
+        )
+    return lesion
+
+
+def lesion_prediction(data_sample: dict) -> np.ndarray:
+    """Take the predicted lesion from a data sample.
+
+    Args:
+        data_sample: has `pred_sem_seg`, whose `data` is a (1, H, W) tensor of class indices, 1 = lesion.
+
+    Returns:
+        (H, W) bool, True = lesion.
+    """
+    return _class_indices(data_sample["pred_sem_seg"]) == LESION
+
+
+def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
+    """Write the predictions as `<id>_segmentation.png`, gray 0 = skin and 255 = lesion."""
+    for row in table:
+        write_bytes(Path(folder) / f"{row.id}_segmentation.png", encode_mask(unpack_mask(row.prediction)))
+
+
+def _class_indices(field: dict) -> np.ndarray:
+    """Take the (H, W) class indices out of a field of a data sample."""
+    # Compared in numpy: torch spreads such small work over threads, which costs more than it gains on busy CPUs.
+    return field["data"][0].cpu().numpy()
+
+
+def _check_size(mask: np.ndarray, name: str, data_sample: dict) -> None:
+    height, width = data_sample["ori_shape"][:2]
+    if mask.shape != (height, width):
+        raise DataError(
+            f"{data_sample['img_path']}: a {name} of {mask.shape[1]}x{mask.shape[0]} pixels, expected the image's "
+            f"original {width}x{height}. Load the true mask after the image is resized, so that it keeps its size."
+        )

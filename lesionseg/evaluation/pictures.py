@@ -1,0 +1,158 @@
+"""The pictures of a report: outlines on images, a contact sheet, the spread of the Jaccard index."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from lesionseg.data.masks import check_not_truncated, lesion_pixels, read_mask
+from lesionseg.errors import DataError
+from lesionseg.evaluation.results import ImageResult, unpack_mask
+from lesionseg.evaluation.scores import JACCARD_THRESHOLD
+
+# RGB. Yellow and blue differ for people with red-green blindness too, and both stand out on skin and lesions.
+TRUTH_COLOUR = (240, 228, 66)
+PREDICTION_COLOUR = (0, 140, 255)
+
+_THUMBNAIL = 480  # pixels of the longer edge
+_PER_GROUP = 4
+_INK, _MUTED = "#222222", "#767676"
+
+
+def outline_picture(
+    image: np.ndarray, truth: np.ndarray | None = None, prediction: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw the outlines of masks on an image, the prediction's thinner, so that both show where they agree.
+
+    Args:
+        image: (H, W, 3) uint8 BGR. It is not changed.
+        truth: (H, W) bool, True = lesion; outlined in yellow.
+        prediction: (H, W) bool, True = lesion; outlined in blue.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
+    picture = image.copy()
+    line = max(1, round(max(image.shape[:2]) / 240))
+    for mask, colour, width in ((truth, TRUTH_COLOUR, 2 * line + 1), (prediction, PREDICTION_COLOUR, line)):
+        if mask is not None:
+            # Two levels, so that holes are outlined too.
+            contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(picture, contours, -1, colour[::-1], width, cv2.LINE_AA)
+    return picture
+
+
+def contact_sheet(table: Sequence[ImageResult]) -> bytes:
+    """Show the best, the median and the worst images with both outlines.
+
+    Args:
+        table: at least one measured image; the pictures and true masks are read from disk.
+
+    Returns:
+        A JPEG file.
+
+    Raises:
+        DataError: an image or a mask cannot be read, or does not have the size that was measured.
+    """
+    groups = choose_examples(table)
+    thumbnails = {row.id: _thumbnail(row) for rows in groups.values() for row in rows}
+    columns = max(len(rows) for rows in groups.values())
+    tallest = max(picture.shape[0] / picture.shape[1] for picture in thumbnails.values())
+    figure = Figure(figsize=(3 * columns + 0.4, (3 * tallest + 0.4) * len(groups) + 0.4), layout="constrained")
+    axes = figure.subplots(len(groups), columns, squeeze=False)
+    for line, (name, rows) in zip(axes, groups.items(), strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        for axis, row in zip(line, rows, strict=False):
+            axis.imshow(thumbnails[row.id][..., ::-1])
+            axis.set_xlabel(f"{row.id}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK)
+        line[0].set_ylabel(name, fontsize=13, color=_INK)
+    figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
+    return _encode(figure, "jpeg", dpi=130)
+
+
+def choose_examples(table: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
+    """Pick up to four images each with the highest, the median and the lowest Jaccard, none twice."""
+    ranked = sorted(table, key=lambda row: (-row.scores["jaccard"], row.id))
+    count = min(_PER_GROUP, max(1, len(ranked) // 3))
+    best, rest = ranked[:count], ranked[count:]
+    worst, middle = rest[::-1][:count], rest[:-count]
+    start = (len(middle) - count) // 2
+    groups = {"best": best, "median": middle[start:][:count], "worst": worst}
+    return {name: rows for name, rows in groups.items() if rows}
+
+
+def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
+    """Plot how the Jaccard index spreads over the images: a box plot and a histogram on one axis.
+
+    Returns:
+        A PNG file.
+    """
+    values = np.array([row.scores["jaccard"] for row in table])
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    box, histogram = figure.subplots(1, 2, sharey=True, width_ratios=[1, 3])
+    fill = np.array(PREDICTION_COLOUR) / 255
+    box.boxplot(
+        values,
+        widths=0.5,
+        patch_artist=True,
+        boxprops=dict(facecolor=(*fill, 0.35), edgecolor=_INK),
+        medianprops=dict(visible=False),
+        flierprops=dict(marker="o", markersize=4, markerfacecolor=_MUTED, markeredgewidth=0),
+    )
+    histogram.hist(values, bins=np.linspace(0, 1, 21), orientation="horizontal", color=(*fill, 0.6), edgecolor="white")
+    marks = (
+        ("mean", np.mean(values), "#D55E00", "-"),
+        ("median", np.median(values), _INK, "--"),
+        ("threshold", JACCARD_THRESHOLD, _MUTED, ":"),
+    )
+    for axis in (box, histogram):
+        for name, value, colour, style in marks:
+            axis.axhline(value, color=colour, linewidth=1.6, linestyle=style, label=f"{name} {value:.3f}")
+        axis.spines[["top", "right"]].set_visible(False)
+    box.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02), xticks=[])
+    failed = int(np.count_nonzero(values < JACCARD_THRESHOLD))
+    histogram.set(xlabel="images", title=f"{len(values)} images, {failed} below {JACCARD_THRESHOLD}")
+    histogram.xaxis.set_major_locator(MaxNLocator(integer=True))
+    histogram.legend(frameon=False)
+    return _encode(figure, "png", dpi=130)
+
+
+def _thumbnail(row: ImageResult) -> np.ndarray:
+    """Draw one measured image small, (H, W, 3) uint8 BGR; shrunk first, so that lines stay visible."""
+    image, truth, prediction = _read_image(row.image), lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
+    if not image.shape[:2] == truth.shape == prediction.shape:
+        raise DataError(f"{row.image}: the image or its mask has changed since it was measured. Measure again.")
+    height, width = truth.shape
+    scale = _THUMBNAIL / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (truth, prediction)]
+    return outline_picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), *small)
+
+
+def _read_image(path: str) -> np.ndarray:
+    data = Path(path).read_bytes()
+    check_not_truncated(data, path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f"{path}: not a readable picture, expected an image. Copy or extract it again.")
+    return image
+
+
+def _legend() -> list[Line2D]:
+    return [
+        Line2D([], [], color=np.array(TRUTH_COLOUR) / 255, linewidth=5, label="truth"),
+        Line2D([], [], color=np.array(PREDICTION_COLOUR) / 255, linewidth=2, label="prediction"),
+    ]
+
+
+def _encode(figure: Figure, kind: str, dpi: int) -> bytes:
+    # Without pyplot, which would keep every figure and may ask for a display.
+    file = BytesIO()
+    figure.savefig(file, format=kind, dpi=dpi)
+    return file.getvalue()

@@ -1,0 +1,118 @@
+"""Measured images -> tables, plots and their provenance."""
+
+import csv
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib import import_module
+from io import StringIO
+from os import PathLike
+from pathlib import Path
+
+from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot
+from lesionseg.evaluation.results import ImageResult
+from lesionseg.evaluation.scores import mean_scores, pooled_scores
+from lesionseg.files import write_bytes, write_text
+
+_VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "numpy", "cv2")
+
+
+def write_report(
+    folder: str | PathLike, table: Sequence[ImageResult], provenance: dict, notes: Sequence[str] = ()
+) -> None:
+    """Write `report.json`, `per_image.csv`, `jaccard.png` and `contact_sheet.jpg` into a folder.
+
+    Args:
+        folder: is made where it does not exist; files of an earlier report are replaced.
+        table: the measured images, sorted by id.
+        provenance: where the numbers come from; see `provenance`.
+        notes: what a reader of the numbers has to know, a sentence each.
+
+    Raises:
+        DataError: an image or mask cannot be read again for the contact sheet.
+    """
+    folder = Path(folder)
+    means, pooled = mean_scores([row.scores for row in table]), pooled_scores(row.counts for row in table)
+    report = dict(
+        images=len(table),
+        per_image=means,
+        # JSON has no NaN: a class that occurs nowhere has no score.
+        pooled={name: None if math.isnan(value) else value for name, value in pooled.items()},
+        notes=list(notes),
+        provenance=provenance,
+    )
+    sheet, plot = contact_sheet(table), jaccard_plot(table)
+    write_bytes(folder / "contact_sheet.jpg", sheet)
+    write_bytes(folder / "jaccard.png", plot)
+    write_text(folder / "per_image.csv", per_image_csv(table))
+    write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+
+def provenance(
+    config: str | PathLike, config_text: str, checkpoint: str | PathLike, operators: str, table: Sequence[ImageResult]
+) -> dict:
+    """Collect what it takes to know later what was measured.
+
+    Args:
+        config: path of the config file.
+        config_text: the config as it was used, bases and command-line options merged.
+        checkpoint: path of the model's file.
+        operators: whose operators were in use, mmcv's compiled ones or this project's.
+        table: the measured images.
+    """
+    versions = {name: import_module(name).__version__ for name in _VERSIONS_OF}
+    return dict(
+        config=str(config),
+        config_sha256=hashlib.sha256(config_text.encode()).hexdigest(),
+        checkpoint=str(checkpoint),
+        checkpoint_sha256=file_sha256(checkpoint),
+        dataset_sha256=dataset_fingerprint(table),
+        operators=operators,
+        versions={"python": platform.python_version(), **versions},
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def dataset_fingerprint(table: Sequence[ImageResult]) -> str:
+    """SHA-256 over the ids and the bytes of all images and masks; the same wherever they lie."""
+    fingerprint = hashlib.sha256()
+    for row in sorted(table, key=lambda row: row.id):
+        fingerprint.update(f"{row.id} {file_sha256(row.image)} {file_sha256(row.truth)}\n".encode())
+    return fingerprint.hexdigest()
+
+
+def file_sha256(path: str | PathLike) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def per_image_csv(table: Sequence[ImageResult]) -> str:
+    """Write one line per image; reading a number again gives the very same float."""
+    rows = [row.row() for row in table]
+    text = StringIO()
+    writer = csv.DictWriter(text, fieldnames=rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def score_table(table: Sequence[ImageResult]) -> str:
+    """Set both kinds of score side by side for a terminal, each under its name."""
+    left = _block("per image (mean over images, official)", mean_scores([row.scores for row in table]))
+    right = _block("pooled over pixels (MMSeg)", pooled_scores(row.counts for row in table))
+    width = max(map(len, left)) + 4
+    height = max(len(left), len(right))
+    left, right = ([*block, *[""] * (height - len(block))] for block in (left, right))
+    return "\n".join(f"{a:<{width}}{b}".rstrip() for a, b in zip(left, right, strict=True))
+
+
+def _block(title: str, scores: dict[str, float]) -> list[str]:
+    width = max(map(len, scores))
+    return [title, *(f"  {name:<{width}}  {value:.4f}" for name, value in scores.items())]

@@ -1,0 +1,78 @@
+"""What is kept of every measured image: counts and the prediction in compact form, never pixels."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from lesionseg.evaluation.scores import Confusion, per_image_scores
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One measured image.
+
+    Attributes:
+        id: the image's name without suffix, with its sub-folder where there is one; see `image_ids`.
+        image: path of the image.
+        truth: path of its true mask.
+        counts: pixels of the original image.
+        prediction: the predicted mask as COCO's compressed RLE, a few kB even at ten megapixels.
+    """
+
+    id: str
+    image: str
+    truth: str
+    counts: Confusion
+    prediction: dict
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return per_image_scores(self.counts)
+
+    def row(self) -> dict[str, str | int | float]:
+        """List everything but the mask, as a line of a table."""
+        counts = self.counts
+        return dict(
+            id=self.id,
+            image=self.image,
+            truth=self.truth,
+            **self.scores,
+            tp=counts.tp,
+            tn=counts.tn,
+            fp=counts.fp,
+            fn=counts.fn,
+            truth_share=(counts.tp + counts.fn) / counts.pixels,
+            prediction_share=(counts.tp + counts.fp) / counts.pixels,
+        )
+
+
+def pack_mask(lesion: np.ndarray) -> dict:
+    """Compress a mask.
+
+    Args:
+        lesion: (H, W) bool, True = lesion.
+
+    Returns:
+        COCO's compressed RLE, `size` [H, W] and `counts` bytes.
+    """
+    return coco_mask.encode(np.asfortranarray(lesion, np.uint8))
+
+
+def unpack_mask(rle: dict) -> np.ndarray:
+    """Undo `pack_mask`: (H, W) bool, True = lesion."""
+    return coco_mask.decode(rle).astype(bool)
+
+
+def image_ids(paths: Sequence[str]) -> list[str]:
+    """Name images by their paths: relative to the innermost folder that holds them all, without suffix.
+
+    Images of one folder are named by their file names alone; images in several folders keep the part of the
+    path in which they differ. A trailing `_segmentation` is dropped, so that it can be added to a mask's name.
+    """
+    paths = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [PurePath(path).relative_to(root).with_suffix("").as_posix().removesuffix("_segmentation") for path in paths]
