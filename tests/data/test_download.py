@@ -1,0 +1,309 @@
+import errno
+import hashlib
+import importlib.util
+import io
+import itertools
+import os
+import re
+import threading
+from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from lesionseg.data import download as download_module
+from lesionseg.data.download import ARCHIVES, Archive, download
+from lesionseg.errors import DataError
+
+NAME = "ISIC2018_Task1_Test_GroundTruth.zip"
+CONTENT = bytes(range(256)) * 40
+ARCHIVE = Archive(NAME, hashlib.sha256(CONTENT).hexdigest())
+PART, VERSION = f"{NAME}.part", f"{NAME}.part.version"
+OWN_VERSION = f'{len(CONTENT)} "1"'
+QUICK = (0.0, 0.0)
+
+
+class Server(ThreadingHTTPServer):
+    """A web server whose faults can be chosen."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = {NAME: CONTENT}
+        self.requests = []
+        self.etag = '"1"'
+        self.honours_range = True
+        # Bytes that each GET sends before the connection breaks; None is all.
+        self.cuts = iter(())
+        # Answers to the first requests, instead of the files.
+        self.statuses = iter(())
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def ranges(self):
+        """The Range header of each GET, None where there was none."""
+        return [found for method, found in self.requests if method == "GET"]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.answer(send_body=False)
+
+    def do_GET(self):
+        self.answer(send_body=True)
+
+    def answer(self, send_body):
+        wanted = self.headers["Range"]
+        self.server.requests.append((self.command, wanted))
+        status = next(self.server.statuses, None)
+        content = self.server.files.get(self.path.lstrip("/"))
+        if status or content is None:
+            self.send_error(status or 404)
+            return
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.server.honours_range else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("ETag", self.server.etag)
+        self.end_headers()
+        if send_body:
+            self.wfile.write(content[start:][: next(self.server.cuts, None)])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """tools/download_isic.py's main, with one small archive for the test split."""
+    path = Path(__file__).parents[2] / "tools" / "download_isic.py"
+    spec = importlib.util.spec_from_file_location("download_isic", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setitem(download_module.ARCHIVES, "test", (ARCHIVE,))
+    return tool.main
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def leave_part(folder, length, version=OWN_VERSION):
+    (folder / PART).write_bytes(CONTENT[:length])
+    (folder / VERSION).write_text(version)
+
+
+def test_whole_fetch(server, tmp_path):
+    out = tmp_path / "new" / "folder"
+    assert download([ARCHIVE], out, server.url, QUICK) == [out / NAME]
+    assert (out / NAME).read_bytes() == CONTENT
+    assert names(out) == [NAME]
+    assert server.requests == [("HEAD", None), ("GET", None)]
+
+
+def test_second_run_checks_and_asks_nothing(server, tmp_path):
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    server.requests.clear()
+    assert download([ARCHIVE], tmp_path, server.url, QUICK) == []
+    assert server.requests == []
+
+
+def test_a_cut_connection_is_taken_up_where_it_broke(server, tmp_path):
+    server.cuts = iter([1000, 5000])
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == [None, "bytes=1000-", "bytes=6000-"]
+
+
+def test_a_later_run_goes_on_from_the_part(server, tmp_path):
+    leave_part(tmp_path, 4000)
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == ["bytes=4000-"]
+    assert names(tmp_path) == [NAME]
+
+
+def test_a_whole_part_is_only_checked(server, tmp_path):
+    leave_part(tmp_path, len(CONTENT))
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == []
+
+
+def test_a_server_that_ignores_ranges_starts_over(server, tmp_path):
+    server.honours_range = False
+    server.cuts = iter([1000])
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == [None, "bytes=1000-"]
+
+
+def test_a_server_that_ignores_ranges_and_always_breaks_off_is_given_up(server, tmp_path):
+    server.honours_range = False
+    server.cuts = itertools.repeat(1000)
+    with pytest.raises(DataError, match="the connection ended at byte 1000, expected more"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert len(server.ranges()) == 1 + len(QUICK) + 1
+
+
+@pytest.mark.parametrize("version", [f'{len(CONTENT)} "0"', f'{len(CONTENT) - 1} "1"', ""])
+def test_a_changed_file_starts_over(server, tmp_path, version):
+    leave_part(tmp_path, 4000, version)
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == [None]
+
+
+def test_a_part_of_unknown_origin_starts_over(server, tmp_path):
+    (tmp_path / PART).write_bytes(b"something else")
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == [None]
+
+
+def test_a_wrong_checksum_is_told_and_the_next_run_starts_anew(server, tmp_path):
+    server.files[NAME] = bytes(len(CONTENT))
+    found = hashlib.sha256(server.files[NAME]).hexdigest()
+    with pytest.raises(DataError, match=f"{NAME}: what came has the SHA-256 {found}, expected {ARCHIVE.sha256}"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert names(tmp_path) == []
+    server.files[NAME] = CONTENT
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_wrong_file_of_the_same_name_is_moved_aside(server, tmp_path):
+    (tmp_path / NAME).write_bytes(b"mine")
+    with pytest.raises(DataError, match=rf"{NAME}: it was there already .* It is {NAME}\.bad now"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / f"{NAME}.bad").read_bytes() == b"mine"
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_missing_archive_is_told_before_anything_is_fetched(server, tmp_path):
+    other = Archive("ISIC2018_Task1_Other.zip", "0" * 64)
+    with pytest.raises(DataError, match=r"Other\.zip: the server says 404 .*, expected the archive\. .*by hand"):
+        download([ARCHIVE, other], tmp_path, server.url, QUICK)
+    assert server.requests == [("HEAD", None), ("HEAD", None)]
+    assert names(tmp_path) == []
+
+
+def test_a_busy_server_is_asked_again(server, tmp_path, capsys):
+    server.statuses = iter([503, 429])
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert "503" in capsys.readouterr().err
+
+
+def test_a_server_that_stays_busy_is_given_up(server, tmp_path):
+    server.statuses = itertools.repeat(503)
+    with pytest.raises(DataError, match="the server says 503"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert len(server.requests) == len(QUICK) + 1
+
+
+def test_waits_grow_between_the_tries(server, tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr(download_module.time, "sleep", slept.append)
+    server.statuses = iter([503, 503, 503])
+    download([ARCHIVE], tmp_path, server.url)
+    assert slept == [1, 2, 4]
+
+
+def test_refused_connection_says_what_to_do(server, tmp_path):
+    server.server_close()
+    with pytest.raises(DataError) as caught:
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    text = str(caught.value)
+    assert text.startswith(f"{server.url}/{NAME}: Connection refused, expected the server to answer")
+    assert f"by hand from https://challenge.isic-archive.com/data/#2018 and put them into {tmp_path}" in text
+
+
+def test_too_little_space_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: usage(0, 0, len(CONTENT) - 4001))
+    leave_part(tmp_path, 4000)
+    with pytest.raises(DataError, match=r"GB are free, expected .* still to come"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert server.ranges() == []
+    monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: usage(0, 0, len(CONTENT) - 4000))
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_a_full_disk_leaves_the_part_for_the_next_run(server, tmp_path, monkeypatch):
+    class FullDisk(io.FileIO):
+        room = 3000
+
+        def write(self, data):
+            if not self.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = super().write(data[: self.room])
+            self.room -= written
+            return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(download_module, "open", lambda path, mode, buffering: FullDisk(path, mode), raising=False)
+        with pytest.raises(DataError, match=rf"{PART}: No space left on device, expected room"):
+            download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / PART).read_bytes() == CONTENT[:3000]
+    assert not (tmp_path / NAME).exists()
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.ranges() == [None, "bytes=3000-"]
+
+
+def test_tool_fetches_and_names_the_next_command(server, tmp_path, main, capsys):
+    assert main([str(tmp_path), "--splits", "test", "--base-url", server.url + "/"]) == 0
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    note, last = capsys.readouterr().out.splitlines()
+    assert "CC BY-NC 4.0" in note
+    assert "1902.03368" in note
+    assert last.startswith(f"{tmp_path} holds 1 archives, 1 of them fetched now")
+    assert last.endswith(f"python tools/convert_isic.py {tmp_path} data/ISIC")
+
+
+def test_tool_refuses_a_file_as_folder(server, tmp_path, main, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main([str(tmp_path / "file"), "--base-url", server.url]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'file'}: a file, expected a folder for the archives. Choose another name.\n"
+    )
+    assert server.requests == []
+
+
+def test_tool_refuses_another_kind_of_address(tmp_path, main, capsys):
+    assert main([str(tmp_path / "out"), "--base-url", "file:///tmp"]) == 1
+    assert "expected http:// or https://" in capsys.readouterr().err
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_tool_names_a_folder_without_permission(server, tmp_path, main, capsys):
+    tmp_path.chmod(0o500)
+    assert main([str(tmp_path / "out"), "--splits", "test", "--base-url", server.url]) == 1
+    tmp_path.chmod(0o700)
+    assert "Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
+
+
+def test_every_split_has_its_two_archives():
+    assert {split: [archive.name for archive in archives] for split, archives in ARCHIVES.items()} == {
+        split.lower(): [f"ISIC2018_Task1-2_{split}_Input.zip", f"ISIC2018_Task1_{split}_GroundTruth.zip"]
+        for split in ("Training", "Validation", "Test")
+    }
+    assert all(re.fullmatch("[0-9a-f]{64}", archive.sha256) for pair in ARCHIVES.values() for archive in pair)

@@ -1,0 +1,32 @@
+"""Draw a release of phantoms: dermoscopy-like pictures with exact masks, in the shape of ISIC 2018 Task 1."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lesionseg.cli import tool
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("out", metavar="OUT", help="a new folder")
+    parser.add_argument("--training", type=int, default=400, help="how many pictures")
+    parser.add_argument("--validation", type=int, default=40, help="how many pictures")
+    parser.add_argument("--test", type=int, default=60, help="how many pictures")
+    parser.add_argument("--height", type=int, default=192, help="in pixels")
+    parser.add_argument("--width", type=int, default=256, help="in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures")
+    return parser.parse_args(argv)
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from lesionseg.data.phantom import draw_release
+
+    draw_release(args.out, args.training, args.validation, args.test, args.seed, args.height, args.width)
+    print(f"drew {args.training + args.validation + args.test} pictures and their masks into {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
