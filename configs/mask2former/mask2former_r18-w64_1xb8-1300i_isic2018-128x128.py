@@ -1,0 +1,104 @@
+# For a CPU: 10 minutes on two cores, from scratch.
+_base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
+
+# Data
+crop_size = (128, 128)
+scale = (512, 128)  # (long edge at most, short edge)
+train_scales = [128, 144, 160]
+train_pipeline = [
+    dict(type="SeedSample"),
+    dict(type="LoadLesionImage", min_short_edge=max(train_scales)),
+    dict(type="LoadLesionMask"),
+    dict(
+        type="RandomChoiceResize",
+        scales=train_scales,
+        resize_type="ResizeShortestEdge",
+        max_size=scale[0],
+    ),
+    dict(type="RandomCrop", crop_size=crop_size),
+    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackSegInputs"),
+]
+test_resize = dict(type="Resize", scale=scale, keep_ratio=True, interpolation="area")
+test_pipeline = [
+    dict(type="LoadLesionImage"),
+    test_resize,
+    dict(type="LoadLesionMask"),
+    dict(type="PackSegInputs"),
+]
+tta_pipeline = [
+    dict(type="LoadLesionImage"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [test_resize],
+            [
+                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="vertical"),
+            ],
+            [dict(type="LoadLesionMask")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+
+# Model
+width = 64
+num_heads = 4
+attention = dict(embed_dims=width, num_heads=num_heads)
+data_preprocessor = dict(size=crop_size)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    backbone=dict(depth=18, norm_cfg=dict(type="SyncBN", requires_grad=True)),
+    decode_head=dict(
+        in_channels=[64, 128, 256, 512],
+        feat_channels=width,
+        out_channels=width,
+        num_queries=10,
+        pixel_decoder=dict(
+            norm_cfg=dict(num_groups=8),
+            encoder=dict(
+                num_layers=2,
+                layer_cfg=dict(
+                    self_attn_cfg=attention,
+                    ffn_cfg=dict(embed_dims=width, feedforward_channels=4 * width),
+                ),
+            ),
+            positional_encoding=dict(num_feats=width // 2),
+        ),
+        positional_encoding=dict(num_feats=width // 2),
+        transformer_decoder=dict(
+            num_layers=3,
+            layer_cfg=dict(
+                self_attn_cfg=attention,
+                cross_attn_cfg=attention,
+                ffn_cfg=dict(embed_dims=width, feedforward_channels=4 * width),
+            ),
+        ),
+        # A sixteenth of the points on a sixteenth of the pixels.
+        train_cfg=dict(num_points=784),
+    ),
+)
+load_from = None
+
+# Schedule
+max_iters = 1300  # x 8 images / 2594 = 4 epochs
+warmup_iters = 100
+val_interval = 650
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+optim_wrapper = dict(
+    optimizer=dict(lr=6e-4),
+    # Nothing was trained before: the backbone learns as fast as the rest.
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
+    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
+]
+default_hooks = dict(checkpoint=dict(interval=val_interval))
+auto_scale_lr = dict(base_batch_size=8)

@@ -1,0 +1,113 @@
+"""The data set folder as MMSegmentation sees it."""
+
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from lesionseg.errors import DataError, first_names
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+# As the converter names masks, and as the 2018 and the 2016 and 2017 releases do.
+MASK_SUFFIXES = (".png", "_segmentation.png", "_Segmentation.png")
+
+
+@DATASETS.register_module()
+class ISICDataset(BaseSegDataset):
+    """Images with one lesion mask each.
+
+    Images lie under `data_prefix['img_path']`, masks under `data_prefix['seg_map_path']` with the same
+    name or with the release's (`<id>_segmentation.png`); sub-folders are kept. Masks on disk are gray
+    0 = skin and 255 = lesion; the transform `LoadLesionMask` makes them class indices. `ann_file` may
+    name a text file with one id a line (the id of an image in a sub-folder is `folder/name`).
+
+    Args:
+        mask_suffixes: what may follow an image's id in the name of its mask, in order of preference.
+        kwargs: as for BaseSegDataset.
+
+    Raises:
+        DataError: a folder is missing or has no images, an image has no mask or two, an id of
+            `ann_file` has no image.
+    """
+
+    METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [230, 159, 0]])  # noqa: RUF012
+
+    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs) -> None:
+        self.mask_suffixes = tuple(mask_suffixes)
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the samples in the order of their image paths."""
+        image_root = Path(self.data_prefix["img_path"])
+        images = _files_by_id(image_root, self._listed_ids())
+        mask_root = self.data_prefix.get("seg_map_path")
+        masks = self._masks(images, Path(mask_root)) if mask_root else {}
+        return [
+            dict(
+                img_path=str(image),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+                **({"seg_map_path": str(masks[image_id])} if masks else {}),
+            )
+            for image_id, image in images.items()
+        ]
+
+    def _listed_ids(self) -> list[str] | None:
+        if not self.ann_file:
+            return None
+        lines = Path(self.ann_file).read_text().splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+    def _masks(self, images: dict[str, Path], mask_root: Path) -> dict[str, Path]:
+        if not mask_root.is_dir():
+            raise DataError(f"{mask_root}: no such folder, expected the masks. {_CONVERT_HINT}")
+        names = {str(path.relative_to(mask_root)): path for path in mask_root.rglob("*") if path.is_file()}
+        masks, missing, twice = {}, [], []
+        for image_id in images:
+            found = [names[image_id + suffix] for suffix in self.mask_suffixes if image_id + suffix in names]
+            if not found:
+                missing.append(image_id)
+            elif len(found) > 1:
+                twice.append(image_id)
+            else:
+                masks[image_id] = found[0]
+        if missing:
+            raise DataError(
+                f"{mask_root}: {len(missing)} of {len(images)} images have no mask ({first_names(missing)}), "
+                f"expected <id>{' or <id>'.join(self.mask_suffixes)}. Add the masks or take the images away."
+            )
+        if twice:
+            raise DataError(
+                f"{mask_root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. "
+                "Keep one of them."
+            )
+        return masks
+
+
+_CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
+
+
+def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
+    """Find the images below a folder by id, sorted by path; only those of `ids`, where given."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected the images. {_CONVERT_HINT}")
+    images: dict[str, Path] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        image_id = str(path.relative_to(root).with_suffix(""))
+        if image_id in images:
+            raise DataError(f"{path}: the same id as {images[image_id]}, expected one image per id. Keep one of them.")
+        images[image_id] = path
+    if not images:
+        raise DataError(f"{root}: no images, expected files like <id>.jpg. {_CONVERT_HINT}")
+    if ids is None:
+        return images
+    unknown = [image_id for image_id in ids if image_id not in images]
+    if unknown:
+        raise DataError(
+            f"{root}: {len(unknown)} of {len(ids)} listed ids have no image ({first_names(unknown)}), "
+            "expected <id>.jpg. Correct the list or add the images."
+        )
+    return {image_id: images[image_id] for image_id in sorted(set(ids))}

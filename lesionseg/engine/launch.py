@@ -1,0 +1,239 @@
+"""Config and flags -> Runner -> training or test."""
+
+import argparse
+import copy
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import init_dist, is_main_process
+from mmengine.runner import Runner
+from mmseg.registry import DATASETS
+
+import lesionseg.openmmlab  # noqa: F401
+from lesionseg.data.preflight import check_masks
+from lesionseg.engine.checkpoint import fetch_weights, secure_loading
+from lesionseg.environment import operators_in_use
+from lesionseg.errors import DataError
+from lesionseg.evaluation.lesion_metric import LesionMetric
+from lesionseg.evaluation.report import provenance, write_report
+from lesionseg.evaluation.results import ImageResult
+
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`."""
+
+    config: str
+    work_dir: str | None = None
+    cfg_options: Sequence[str] = ()
+    launcher: str = "none"
+    amp: bool = False
+    trust_checkpoint: bool = False
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Options":
+        """Take the flags that `lesionseg.cli.add_config_arguments` made."""
+        if args.local_rank is not None:
+            os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+        return cls(**{name: value for name, value in vars(args).items() if name in cls.__dataclass_fields__})
+
+
+def load_config(options: Options) -> Config:
+    """Load a config and lay the flags over it.
+
+    `data_root` and `max_iters` at the top level reach everything that repeats them: in MMEngine inherited
+    variables are not links, so that `--cfg-options data_root=...` alone would change nothing.
+
+    Raises:
+        DataError: no such file, or it does not load.
+    """
+    path = Path(options.config)
+    if not path.is_file():
+        raise DataError(f"{path}: no such config, expected a file such as configs/mask2former/*.py. Check the path.")
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # A config is code: it can fail in any way.
+        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the config.") from error
+    try:
+        cfg.merge_from_dict(_parse(options.cfg_options))
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise DataError(
+            f"{path}: --cfg-options does not fit: {error}. Give the full name of a setting as in the config."
+        ) from error
+    if "data_root" in cfg:
+        for loader in LOADERS:
+            if loader in cfg:
+                cfg[loader].dataset.data_root = cfg.data_root
+    if options.amp:
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.loss_scale = "dynamic"
+    cfg.launcher = options.launcher
+    # The flag goes first, then what the config says, then the config's name.
+    cfg.work_dir = options.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
+    return cfg
+
+
+def train(options: Options, resume: bool = False) -> Runner:
+    """Train as the config says.
+
+    Args:
+        options: config and flags.
+        resume: go on from the latest checkpoint in the work_dir.
+
+    Returns:
+        the runner, after its last iteration.
+
+    Raises:
+        DataError: the config, a data set, a mask or the starting weights cannot be used.
+    """
+    cfg = load_config(options)
+    cfg.resume = resume
+    secure_loading(options.trust_checkpoint)
+    _start_processes(cfg)
+    latest = Path(cfg.work_dir) / "last_checkpoint"
+    if resume and not latest.is_file():
+        raise DataError(f"{cfg.work_dir}: no checkpoint to resume from, expected {latest}. Train without --resume.")
+    if resume:
+        cfg.load_from = None
+    if is_main_process():
+        for loader in ("train_dataloader", "val_dataloader"):
+            _check_masks(cfg, loader)
+    if cfg.get("load_from"):
+        cfg.load_from = _starting_weights(cfg, options.config)
+    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="FitHook", new_parts=cfg.get("new_parts", ()))]
+    runner = Runner.from_cfg(cfg)
+    # A line for each of several hundred parameters hides all others.
+    runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
+    runner.train()
+    return runner
+
+
+def evaluate(
+    options: Options, checkpoint: str, tta: bool = False, out: str | None = None, show_dir: str | None = None
+) -> tuple[str, list[ImageResult]]:
+    """Score a checkpoint on the config's test set, and write the report into the work_dir.
+
+    Args:
+        options: config and flags.
+        checkpoint: a `.pth` file.
+        tta: average over flipped copies of each image.
+        out: folder for the predicted masks, named as the challenge wants them.
+        show_dir: folder for MMSegmentation's pictures of every image.
+
+    Returns:
+        the work_dir, and one row per image; no rows in a distributed test's other processes.
+
+    Raises:
+        DataError: the config, the data set or the checkpoint cannot be used.
+    """
+    if not Path(checkpoint).is_file():
+        raise DataError(f"{checkpoint}: no such checkpoint, expected a .pth file. Train first: tools/train.py CONFIG.")
+    cfg = load_config(options)
+    secure_loading(options.trust_checkpoint)
+    _start_processes(cfg)
+    if is_main_process():
+        _check_masks(cfg, "test_dataloader")
+    config_text = cfg.pretty_text
+    runner = Runner.from_cfg(_for_test(cfg, checkpoint, tta, out, show_dir))
+    runner.test()
+    if not is_main_process():
+        return cfg.work_dir, []
+    metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
+    notes = ["Averaged over flipped copies of each image."] if tta else []
+    origin = provenance(options.config, config_text, checkpoint, operators_in_use(), metric.table)
+    write_report(cfg.work_dir, metric.table, origin, notes)
+    return cfg.work_dir, metric.table
+
+
+def _for_test(cfg: Config, checkpoint: str, tta: bool, out: str | None, show_dir: str | None) -> Config:
+    for key in (
+        *("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
+        *("val_dataloader", "val_cfg", "val_evaluator"),
+    ):
+        cfg[key] = None
+    cfg.load_from, cfg.resume = checkpoint, False
+    cfg.custom_hooks = [dict(type="FitHook")]
+    if out:
+        next(settings for settings in cfg.test_evaluator if settings["type"] == "LesionMetric")["out_dir"] = out
+    if show_dir:
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = show_dir
+    if tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    return cfg
+
+
+def _parse(settings: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
+    try:
+        return parser.parse_args(["--cfg-options", *settings]).cfg_options if settings else {}
+    except ValueError as error:
+        raise DataError(
+            f"--cfg-options {' '.join(settings)}: not KEY=VALUE pairs, expected a=1 b.c=2. Correct them."
+        ) from error
+
+
+def _start_processes(cfg: Config) -> None:
+    """Join the other processes of a distributed run, before the first of them does anything alone.
+
+    MMEngine's own start calls `torch.cuda.set_device`, so that without a GPU it cannot be used.
+    """
+    if cfg.launcher == "none" or torch.distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
+        return
+    if cfg.launcher != "pytorch" or "RANK" not in os.environ:
+        raise DataError(
+            f"--launcher {cfg.launcher}: no GPU, and not started by torchrun, expected one of the two. "
+            "Start it as `torchrun --nproc-per-node N tools/train.py CONFIG --launcher pytorch`."
+        )
+    torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    _replace_sync_bn(cfg.model)
+
+
+def _replace_sync_bn(settings: dict) -> None:
+    """Synchronised batch normalisation exists on the GPU only."""
+    for key, value in settings.items():
+        if key == "type" and value == "SyncBN":
+            settings[key] = "BN"
+        elif isinstance(value, dict):
+            _replace_sync_bn(value)
+
+
+def _check_masks(cfg: Config, loader: str) -> None:
+    settings = copy.deepcopy(cfg[loader].dataset)
+    dataset = DATASETS.build(dict(settings, pipeline=[], serialize_data=False))
+    pairs = [
+        (sample["img_path"], sample.get("seg_map_path")) for sample in map(dataset.get_data_info, range(len(dataset)))
+    ]
+    name = loader.removesuffix("_dataloader")
+    print(f"{name}: {check_masks(pairs, name)}")
+
+
+def _starting_weights(cfg: Config, config: str) -> str:
+    """Fetch the weights of `load_from` before anything is built, and give their path."""
+    if not re.match(r"https?://", cfg.load_from):
+        if not Path(cfg.load_from).is_file():
+            raise DataError(f"{cfg.load_from}: no such file, expected starting weights. Correct load_from.")
+        return cfg.load_from
+    try:
+        return str(fetch_weights(cfg.load_from))
+    except (URLError, OSError, RuntimeError) as error:
+        scratch = re.sub(r"(\d+xb\d+)-(?!scratch)", r"\1-scratch-", Path(config).name)
+        raise DataError(
+            f"{cfg.load_from}: the starting weights cannot be fetched ({getattr(error, 'reason', error)}), expected "
+            f"access to that address. Fetch them elsewhere and add --cfg-options load_from=FILE, or train without: "
+            f"{Path(config).with_name(scratch)}."
+        ) from error

@@ -1,0 +1,18 @@
+"""Joins this project to OpenMMLab. Import it before a config is loaded; every config imports it too.
+
+Afterwards `_base_ = 'mmseg::...'` works, the heads of MMDetection that Mask2Former is made of are
+registered, so are this project's data sets, transforms, metrics and hooks, and checkpoints load as data.
+"""
+
+import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
+from mmengine.config.utils import MODULE2PACKAGE
+
+import lesionseg.data.dataset
+import lesionseg.data.transforms
+import lesionseg.engine.hooks
+import lesionseg.evaluation.lesion_metric  # noqa: F401
+from lesionseg.engine.checkpoint import secure_loading
+
+# The maintained fork's distribution is called otherwise, and MMEngine looks for 'mmsegmentation'.
+MODULE2PACKAGE["mmseg"] = "mmseg"
+secure_loading()

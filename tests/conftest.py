@@ -1,0 +1,34 @@
+"""Data that several test modules use."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+from helpers import ROOT, draw_pair
+
+SHARED_DATA = ROOT.parent / "shared" / "data"
+SPLITS = {"training": 6, "validation": 3, "test": 5}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data for development; skips where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real data for development is not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def isic_folder(tmp_path_factory) -> Path:
+    """A small data set folder as the converter writes it; do not change it."""
+    root = tmp_path_factory.mktemp("data") / "ISIC"
+    number = 0
+    for split, count in SPLITS.items():
+        for kind in ("images", "annotations"):
+            (root / kind / split).mkdir(parents=True)
+        for _ in range(count):
+            image, mask = draw_pair(number)
+            cv2.imwrite(str(root / "images" / split / f"ISIC_{number:07}.jpg"), image)
+            cv2.imwrite(str(root / "annotations" / split / f"ISIC_{number:07}.png"), mask)
+            number += 1
+    return root

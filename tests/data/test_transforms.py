@@ -1,0 +1,149 @@
+import pickle
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers import draw_pair
+from mmengine.dataset import Compose
+from PIL import Image
+
+from lesionseg.data.transforms import (
+    LesionAlbu,
+    LoadLesionImage,
+    LoadLesionMask,
+    SeededIndex,
+    SeededInfiniteSampler,
+    SeedSample,
+)
+from lesionseg.errors import DataError
+
+HEIGHT, WIDTH = 400, 616
+
+
+@pytest.fixture
+def pair(tmp_path):
+    image, mask = draw_pair(0, HEIGHT, WIDTH)
+    image = cv2.GaussianBlur(image, None, 2)
+    cv2.imwrite(str(tmp_path / "a.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 98])
+    cv2.imwrite(str(tmp_path / "a.png"), mask)
+    return {"img_path": str(tmp_path / "a.jpg"), "seg_map_path": str(tmp_path / "a.png")}
+
+
+def test_full_decode_gives_the_pixels_of_opencv(pair):
+    results = LoadLesionImage()(dict(pair))
+    assert np.array_equal(results["img"], cv2.imread(pair["img_path"]))
+    assert results["img_shape"] == results["ori_shape"] == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("min_short_edge", "reduction"), [(None, 1), (401, 1), (201, 1), (200, 2), (101, 2), (100, 4), (50, 8), (1, 8)]
+)
+def test_decodes_at_the_smallest_scale_that_is_large_enough(pair, min_short_edge, reduction):
+    results = LoadLesionImage(min_short_edge)(dict(pair))
+    assert results["decode_reduction"] == reduction
+    assert results["img"].shape == (HEIGHT // reduction, WIDTH // reduction, 3)
+    assert results["ori_shape"] == (HEIGHT, WIDTH)
+
+
+def test_the_reduced_picture_is_the_area_average_of_the_full_one(pair):
+    full = cv2.imread(pair["img_path"])
+    reduced = LoadLesionImage(200)(dict(pair))["img"]
+    area = cv2.resize(full, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced.astype(int) - area).max() <= 3
+
+
+def test_mask_is_class_indices_by_the_official_rule(tmp_path):
+    gray = np.array([[0, 1, 128], [129, 254, 255]], np.uint8)
+    cv2.imwrite(str(tmp_path / "m.png"), gray)
+    results = LoadLesionMask()({"seg_map_path": str(tmp_path / "m.png")})
+    assert results["gt_seg_map"].tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert results["gt_seg_map"].dtype == np.uint8
+    assert results["seg_fields"] == ["gt_seg_map"]
+
+
+def test_mask_follows_a_reduced_image_without_a_shift(pair):
+    results = Compose([LoadLesionImage(100), LoadLesionMask()])(dict(pair))
+    full = LoadLesionMask()(dict(pair))["gt_seg_map"]
+    assert results["gt_seg_map"].shape == results["img"].shape[:2]
+    centers = [np.argwhere(mask).mean(0) + 0.5 for mask in (full, results["gt_seg_map"])]
+    # The middle of four pixels lies between two of them: half a pixel; plain nearest would be off by 1.5.
+    assert np.abs(centers[0] - 4 * centers[1]).max() < 0.75
+
+
+def test_mask_of_another_size_names_both_files(pair, tmp_path):
+    cv2.imwrite(pair["seg_map_path"], np.zeros((HEIGHT, WIDTH + 1), np.uint8))
+    with pytest.raises(DataError, match=r"a.png: 617x400 pixels, expected the 616x400 of .*a.jpg"):
+        Compose([LoadLesionImage(), LoadLesionMask()])(dict(pair))
+
+
+def test_exif_orientation_turns_the_sizes_too(pair, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(pair["img_path"]).save(tmp_path / "turned.jpg", exif=exif)
+    for min_short_edge, reduction in ((None, 1), (200, 2)):
+        results = LoadLesionImage(min_short_edge)({"img_path": str(tmp_path / "turned.jpg")})
+        assert results["ori_shape"] == (WIDTH, HEIGHT)
+        assert results["img"].shape[:2] == (WIDTH // reduction, HEIGHT // reduction)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture"])
+def test_a_file_that_is_no_picture_is_named(tmp_path, data):
+    (tmp_path / "x.jpg").write_bytes(data)
+    with pytest.raises(DataError, match=r"x.jpg: not a readable picture"):
+        LoadLesionImage()({"img_path": str(tmp_path / "x.jpg")})
+
+
+def test_a_cut_off_image_is_named(pair, tmp_path):
+    data = Path(pair["img_path"]).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"cut.jpg: the file breaks off"):
+        LoadLesionImage()({"img_path": str(tmp_path / "cut.jpg")})
+
+
+def albu():
+    return LesionAlbu(
+        transforms=[
+            dict(type="Affine", rotate=(-45, 45), p=1.0),
+            dict(type="HueSaturationValue", p=1.0),
+        ]
+    )
+
+
+def test_albumentations_follow_the_seed_of_the_sample(pair):
+    def augmented(seed, transform):
+        pipeline = Compose([SeedSample(), LoadLesionImage(), LoadLesionMask(), transform])
+        return pipeline(dict(pair, sample_idx=SeededIndex(0, seed)))
+
+    first, again, other = augmented(1, albu()), augmented(1, albu()), augmented(2, albu())
+    assert np.array_equal(first["img"], again["img"])
+    assert np.array_equal(first["gt_seg_map"], again["gt_seg_map"])
+    assert not np.array_equal(first["img"], other["img"])
+    assert set(np.unique(first["gt_seg_map"])) == {0, 1}
+
+
+def test_sampler_seeds_every_draw_and_skips_to_the_same_draws():
+    def sampler():
+        return SeededInfiniteSampler(range(5), seed=3)
+
+    through = list(islice(sampler(), 20))
+    resumed = sampler()
+    resumed.skip(12)
+    rest = list(islice(resumed, 8))
+    assert [(i, i.seed) for i in rest] == [(i, i.seed) for i in through[12:]]
+    assert len({i.seed for i in through}) == 20
+    assert sorted(through[:5]) == [0, 1, 2, 3, 4]
+
+
+def test_seeded_index_reaches_loader_processes():
+    index = pickle.loads(pickle.dumps(SeededIndex(4, 77)))
+    assert (index, index.seed) == (4, 77)
+
+
+def test_samples_without_a_seed_leave_the_random_state_alone():
+    np.random.seed(5)
+    expected = np.random.rand()
+    np.random.seed(5)
+    SeedSample()({"sample_idx": 3})
+    assert np.random.rand() == expected

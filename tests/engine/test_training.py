@@ -1,0 +1,242 @@
+"""Trains and tests a really small Mask2Former on drawn data, by the tools."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, load_tool
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from lesionseg.data.masks import read_mask
+from lesionseg.engine.checkpoint import load_file
+
+CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1300i_isic2018-128x128.py")
+LENGTH = 6
+MIDDLE = 3
+
+
+def options(isic_folder, *more):
+    return [
+        *("--cfg-options", f"data_root={isic_folder}", f"train_cfg.max_iters={LENGTH}"),
+        *(f"train_cfg.val_interval={MIDDLE}", f"default_hooks.checkpoint.interval={MIDDLE}"),
+        *("train_dataloader.batch_size=2", "model.decode_head.num_queries=3", "default_hooks.logger.interval=1"),
+        *(f"param_scheduler.0.end={MIDDLE}", f"param_scheduler.1.begin={MIDDLE}", f"param_scheduler.1.end={LENGTH}"),
+        *more,
+    ]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def trained(isic_folder, tmp_path_factory) -> Path:
+    """The work_dir of a training that ran through."""
+    work_dir = tmp_path_factory.mktemp("trained")
+    assert load_tool("train").main([CONFIG, "--work-dir", str(work_dir), *options(isic_folder)]) == 0
+    return work_dir
+
+
+@pytest.fixture(scope="module")
+def tested(trained, isic_folder, tmp_path_factory) -> tuple[Path, Path, str]:
+    """The work_dir of a test, and the folder of its predicted masks."""
+    work_dir, out = tmp_path_factory.mktemp("tested"), tmp_path_factory.mktemp("out")
+    arguments = [CONFIG, str(trained / f"iter_{LENGTH}.pth"), "--work-dir", str(work_dir), "--out", str(out)]
+    assert load_tool("test").main([*arguments, *options(isic_folder)]) == 0
+    return work_dir, out
+
+
+def weights(work_dir):
+    return load_file(work_dir / f"iter_{LENGTH}.pth")["state_dict"]
+
+
+def test_training_leaves_checkpoints_a_log_and_a_learning_curve(trained):
+    assert (trained / f"iter_{LENGTH}.pth").is_file()
+    assert len(list(trained.glob("best_lesion_jaccard_iter_*.pth"))) == 1
+    assert cv2.imread(str(trained / "learning_curve.png")) is not None
+    assert list(trained.glob("*/vis_data/events.out.tfevents.*"))
+    lines = [json.loads(line) for line in next(trained.glob("*/vis_data/scalars.json")).read_text().splitlines()]
+    validations = [line for line in lines if "lesion/jaccard" in line]
+    assert len(validations) == 2
+    assert all(0 < line["loss"] < 1000 for line in validations)
+
+
+def test_checkpoint_remembers_the_validation_of_its_iteration(trained):
+    hub = load_file(trained / f"iter_{LENGTH}.pth")["message_hub"]
+    assert [point["step"] for point in hub["runtime_info"]["learning_curve"]] == [MIDDLE, LENGTH]
+    assert "best_score" in hub["runtime_info"]
+
+
+class Killed(BaseException):
+    pass
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """Ends the process, as far as a test can, one iteration after the first checkpoint."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == MIDDLE:
+            raise Killed
+
+
+def test_resumed_training_ends_with_the_same_weights(trained, isic_folder, tmp_path):
+    train = load_tool("train").main
+    arguments = [CONFIG, "--work-dir", str(tmp_path), *options(isic_folder)]
+    kill = ["custom_hooks=[{'type':'RandomStateHook'},{'type':'ValidationLossHook'},{'type':'LearningCurveHook'},{'type':'KillHook'}]"]
+    with pytest.raises(Killed):
+        train(arguments + kill)
+    assert not (tmp_path / f"iter_{LENGTH}.pth").exists()
+    assert train([*arguments, "--resume"]) == 0
+    through, resumed = weights(trained), weights(tmp_path)
+    # On the CPU and with the same number of threads every operation repeats to the last bit.
+    assert [name for name in through if not torch.equal(through[name], resumed[name])] == []
+
+
+def test_report_agrees_with_itself_and_with_the_written_masks(tested, isic_folder):
+    work_dir, out = tested
+    report = json.loads((work_dir / "report.json").read_text())
+    rows = list(csv.DictReader((work_dir / "per_image.csv").open()))
+    assert [row["id"] for row in rows] == [f"ISIC_{number:07}" for number in range(9, 14)]
+    for name, mean in report["per_image"].items():
+        assert np.mean([float(row[name]) for row in rows]) == mean
+    for row in rows:
+        predicted = read_mask(out / f"{row['id']}_segmentation.png") > 128
+        truth = read_mask(isic_folder / "annotations" / "test" / f"{row['id']}.png") > 128
+        union = np.count_nonzero(predicted | truth)
+        assert float(row["jaccard"]) == np.count_nonzero(predicted & truth) / union
+    assert report["provenance"]["checkpoint"].endswith(f"iter_{LENGTH}.pth")
+    for picture in ("jaccard.png", "contact_sheet.jpg"):
+        assert cv2.imread(str(work_dir / picture)) is not None
+
+
+def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, capsys):
+    checkpoint = str(trained / f"iter_{LENGTH}.pth")
+    assert load_tool("test").main([CONFIG, checkpoint, "--tta", "--work-dir", str(tmp_path), *options(isic_folder)]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["notes"] == ["Averaged over flipped copies of each image."]
+    assert "per image (mean over images, official)" in capsys.readouterr().out
+
+
+def torchrun(*arguments):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    done = subprocess.run([*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
+    work_dir, _ = tested
+    # Five test images do not divide by two processes: one is padded, and must not count twice.
+    checkpoint = trained / f"iter_{LENGTH}.pth"
+    torchrun(ROOT / "tools/test.py", CONFIG, checkpoint, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder))
+    alone, together = ((folder / "per_image.csv").read_text() for folder in (work_dir, tmp_path))
+    assert together == alone
+
+
+@pytest.mark.slow
+def test_two_processes_train(isic_folder, tmp_path):
+    torchrun(ROOT / "tools/train.py", CONFIG, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder))
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
+
+
+# Bad input: exit code 1, one line, and nothing in the work_dir.
+
+
+def fails(capsys, tool, arguments, message):
+    code = load_tool(tool).main(list(map(str, arguments)))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert code == 1
+    assert len(lines) == 1
+    assert re.search(message, lines[0]), lines[0]
+
+
+def test_missing_config(capsys, tmp_path):
+    fails(capsys, "train", ["configs/none.py"], r"configs/none.py: no such config")
+
+
+def test_broken_config(capsys, tmp_path):
+    (tmp_path / "broken.py").write_text("_base_ = './nothing.py'\n")
+    fails(capsys, "train", [tmp_path / "broken.py"], r"broken.py: does not load")
+
+
+def test_wrong_option(capsys, tmp_path):
+    fails(capsys, "train", [CONFIG, "--cfg-options", "nonsense"], "not KEY=VALUE")
+
+
+def test_missing_data(capsys, tmp_path):
+    arguments = [CONFIG, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={tmp_path}/none"]
+    fails(capsys, "train", arguments, r"none/images/training: no such folder.*convert_isic")
+    assert not (tmp_path / "w").exists()
+
+
+def test_bad_mask_stops_the_training_before_it_starts(capsys, isic_folder, tmp_path):
+    folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
+    mask = folder / "annotations" / "training" / "ISIC_0000004.png"
+    mask.write_bytes(mask.read_bytes()[:-20])
+    fails(capsys, "train", [CONFIG, "--work-dir", tmp_path / "w", *options(folder)], r"ISIC_0000004.png: .*breaks off")
+    assert not (tmp_path / "w").exists()
+
+
+def test_nothing_to_resume(capsys, isic_folder, tmp_path):
+    arguments = [CONFIG, "--resume", "--work-dir", tmp_path / "w", *options(isic_folder)]
+    fails(capsys, "train", arguments, "no checkpoint to resume from")
+
+
+def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_path, monkeypatch):
+    from urllib.error import URLError
+
+    def refuse(*args):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py"
+    arguments = [config, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={isic_folder}"]
+    scratch = "mask2former_r50_1xb4-scratch-20k_isic2018-512x512.py"
+    fails(capsys, "train", arguments, rf"cannot be fetched \(no route to host\).*{scratch}")
+    assert config.with_name(scratch).is_file()
+
+
+def test_missing_checkpoint(capsys, isic_folder):
+    fails(capsys, "test", [CONFIG, "none.pth", *options(isic_folder)], r"none.pth: no such checkpoint")
+
+
+def test_checkpoint_of_another_model(capsys, trained, isic_folder, tmp_path):
+    checkpoint = trained / f"iter_{LENGTH}.pth"
+    arguments = [CONFIG, checkpoint, "--work-dir", tmp_path, *options(isic_folder, "model.decode_head.num_queries=4")]
+    fails(capsys, "test", arguments, r"does not fit.*decode_head.query_embed.weight \(3, 64\) for \(4, 64\)")
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_malicious_checkpoint(capsys, isic_folder, tmp_path):
+    class WritesAFile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "written",)
+
+    torch.save({"state_dict": WritesAFile()}, tmp_path / "bad.pth")
+    arguments = [CONFIG, tmp_path / "bad.pth", "--work-dir", tmp_path / "w", *options(isic_folder)]
+    fails(capsys, "test", arguments, r"bad.pth: holds more than weights.*--trust-checkpoint")
+    assert not (tmp_path / "written").exists()
+
+
+def test_help_answers_without_torch():
+    for tool in ("train", "test"):
+        code = (
+            "import sys, runpy; sys.modules['torch'] = None; sys.modules['mmengine'] = None; "
+            f"sys.argv = ['{tool}', '--help']; runpy.run_path('{ROOT}/tools/{tool}.py', run_name='__main__')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert "--cfg-options" in done.stdout

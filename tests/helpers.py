@@ -1,0 +1,30 @@
+"""What several test modules draw and call."""
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+
+
+def load_tool(name: str):
+    """Import tools/<name>.py as a module."""
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def draw_pair(number: int, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """Draw noisy skin with one dark ellipse: (H, W, 3) uint8 BGR, and its mask (H, W) uint8 0/255."""
+    rng = np.random.default_rng(number)
+    mask = np.zeros((height, width), np.uint8)
+    center = (int(rng.uniform(0.3, 0.7) * width), int(rng.uniform(0.3, 0.7) * height))
+    axes = (int(rng.uniform(0.15, 0.3) * width), int(rng.uniform(0.15, 0.3) * height))
+    cv2.ellipse(mask, center, axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
+    image = np.full((height, width, 3), (150, 170, 220), np.uint8)
+    image[mask > 0] = (50, 70, 110)
+    noise = rng.normal(0, 6, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8), mask

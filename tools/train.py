@@ -1,0 +1,28 @@
+"""Train a model as a config says."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lesionseg.cli import add_config_arguments, tool
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work_dir")
+    parser.add_argument("--amp", action="store_true", help="mixed precision, for CUDA GPUs")
+    return parser.parse_args(argv)
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from lesionseg.engine.launch import Options, train
+
+    runner = train(Options.of(args), resume=args.resume)
+    print(f"trained {runner.iter} iterations; checkpoints, logs and learning_curve.png are in {runner.work_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
