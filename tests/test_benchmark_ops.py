@@ -1,0 +1,11 @@
+from lesionseg import benchmark_ops
+
+
+def test_benchmark_times_every_operator(monkeypatch):
+    monkeypatch.setattr(benchmark_ops, "ROUNDS", 1)
+    rows = benchmark_ops.run("cpu")
+    assert len({row.operator for row in rows}) == len(rows) == 8
+    lines = benchmark_ops.table(rows).splitlines()
+    assert len(lines) == 9
+    assert len({len(line) for line in lines}) == 1
+    assert all(row.plain > 0 for row in rows)
