@@ -3,6 +3,7 @@
 import argparse
 import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -12,6 +13,10 @@ from lesionseg.errors import DataError
 Item = TypeVar("Item")
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+# OpenMP's threads otherwise wait for each other by spinning. On few cores they then keep the loader processes, and any
+# other program, from the very cores that they wait for. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
@@ -28,6 +33,8 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
         except DataError as error:
             return _fail(*error.args)
         except ImportError as error:
+            if (error.name or "").startswith("lesionseg"):
+                raise
             return _fail(f"{error}. Run `python tools/check_env.py`: it says what is missing and how to install it.")
         except OSError as error:
             if error.strerror is None:

@@ -5,44 +5,21 @@ _base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
 crop_size = (128, 128)
 scale = (512, 128)  # (long edge at most, short edge)
 train_scales = [128, 144, 160]
+_seed, _load, _load_mask, _resize, _crop, *_augment = _base_.train_pipeline
 train_pipeline = [
-    dict(type="SeedSample"),
-    dict(type="LoadLesionImage", min_short_edge=max(train_scales)),
-    dict(type="LoadLesionMask"),
-    dict(
-        type="RandomChoiceResize",
-        scales=train_scales,
-        resize_type="ResizeShortestEdge",
-        max_size=scale[0],
-    ),
-    dict(type="RandomCrop", crop_size=crop_size),
-    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
-    dict(type="PhotoMetricDistortion"),
-    dict(type="PackSegInputs"),
+    _seed,
+    dict(_load, min_short_edge=max(train_scales)),
+    _load_mask,
+    dict(_resize, scales=train_scales, max_size=scale[0]),
+    dict(_crop, crop_size=crop_size),
+    *_augment,
 ]
-test_resize = dict(type="Resize", scale=scale, keep_ratio=True, interpolation="area")
-test_pipeline = [
-    dict(type="LoadLesionImage"),
-    test_resize,
-    dict(type="LoadLesionMask"),
-    dict(type="PackSegInputs"),
-]
-tta_pipeline = [
-    dict(type="LoadLesionImage"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [test_resize],
-            [
-                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
-                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
-                dict(type="RandomFlip", prob=1.0, direction="vertical"),
-            ],
-            [dict(type="LoadLesionMask")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
+_load, _resize, *_pack = _base_.test_pipeline
+test_resize = dict(_resize, scale=scale)
+test_pipeline = [_load, test_resize, *_pack]
+_load, _flip = _base_.tta_pipeline
+tta_pipeline = [_load, dict(_flip, transforms=[[test_resize], *_flip.transforms[1:]])]
+del _seed, _load, _load_mask, _resize, _crop, _augment, _pack, _flip
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))

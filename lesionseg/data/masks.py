@@ -48,6 +48,28 @@ def check_not_truncated(data: bytes, name: str | PathLike) -> None:
         )
 
 
+def decode_picture(data: bytes, name: str | PathLike, flags: int) -> np.ndarray:
+    """Decode a picture file with `cv2.imdecode`.
+
+    Args:
+        data: the bytes of the file.
+        name: what an error calls it.
+        flags: cv2.IMREAD_*.
+
+    Raises:
+        DataError: not a picture, or cut off.
+    """
+    check_not_truncated(data, name)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        # The header speaks of more pixels than OpenCV allows.
+        picture = None
+    if picture is None:
+        raise DataError(f"{name}: not a readable picture, expected a whole image file. Copy or extract it again.")
+    return picture
+
+
 def decode_mask(data: bytes, name: str | PathLike) -> np.ndarray:
     """Decode a mask file to the gray picture that a person sees.
 
@@ -64,12 +86,8 @@ def decode_mask(data: bytes, name: str | PathLike) -> np.ndarray:
     Raises:
         DataError: not a picture, cut off, coloured, transparent, not 8 bits deep, or class indices 0 and 1.
     """
-    check_not_truncated(data, name)
     # IMREAD_UNCHANGED keeps alpha but ignores the EXIF orientation, which turns the image as well.
-    flags = _UPRIGHT if data.startswith(_JPEG_START) else cv2.IMREAD_UNCHANGED
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if picture is None:
-        raise DataError(f"{name}: not a readable picture, expected a PNG mask. Copy or extract it again.")
+    picture = decode_picture(data, name, _UPRIGHT if data.startswith(_JPEG_START) else cv2.IMREAD_UNCHANGED)
     if picture.dtype != np.uint8:
         raise DataError(
             f"{name}: a mask of type {picture.dtype}, expected 8-bit gray, 0 = skin and 255 = lesion. Save it as such."

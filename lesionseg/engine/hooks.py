@@ -133,8 +133,8 @@ class ValidationLossHook(Hook):
 class LearningCurveHook(Hook):
     """Draws `learning_curve.png` into the work_dir after every validation and at the end of training."""
 
-    # After the hooks that log the losses and scores which it draws.
-    priority = "LOWEST"
+    # After the hooks that log losses and scores, before the one that saves them with a checkpoint.
+    priority = "LOW"
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         if runner._train_loop is None:

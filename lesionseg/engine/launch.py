@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
@@ -18,7 +19,6 @@ from mmseg.registry import DATASETS
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.data.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
-from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_report
@@ -49,11 +49,11 @@ class Options:
 def load_config(options: Options) -> Config:
     """Load a config and lay the flags over it.
 
-    `data_root` and `max_iters` at the top level reach everything that repeats them: in MMEngine inherited
-    variables are not links, so that `--cfg-options data_root=...` alone would change nothing.
+    `--cfg-options data_root=... max_iters=...` reach everything that repeats them: in MMEngine the variables
+    of a config are not links, so that setting these alone would silently change nothing.
 
     Raises:
-        DataError: no such file, or it does not load.
+        DataError: no such file, it does not load, or the learning rate's schedule does not end with the training.
     """
     path = Path(options.config)
     if not path.is_file():
@@ -62,16 +62,24 @@ def load_config(options: Options) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # A config is code: it can fail in any way.
         raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the config.") from error
+    settings = _parse(options.cfg_options)
     try:
-        cfg.merge_from_dict(_parse(options.cfg_options))
+        cfg.merge_from_dict(settings)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise DataError(
             f"{path}: --cfg-options does not fit: {error}. Give the full name of a setting as in the config."
         ) from error
-    if "data_root" in cfg:
+    if "data_root" in settings:
         for loader in LOADERS:
-            if loader in cfg:
-                cfg[loader].dataset.data_root = cfg.data_root
+            cfg[loader].dataset.data_root = cfg.data_root
+    if "max_iters" in settings:
+        _stretch_schedule(cfg, cfg.max_iters)
+    end = cfg.param_scheduler[-1].end
+    if end != cfg.train_cfg.max_iters:
+        raise DataError(
+            f"{path}: the learning rate's schedule ends after {end} iterations, expected the "
+            f"{cfg.train_cfg.max_iters} of the training. Set both by --cfg-options max_iters={cfg.train_cfg.max_iters}."
+        )
     if options.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.loss_scale = "dynamic"
@@ -148,7 +156,8 @@ def evaluate(
         return cfg.work_dir, []
     metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
     notes = ["Averaged over flipped copies of each image."] if tta else []
-    origin = provenance(options.config, config_text, checkpoint, operators_in_use(), metric.table)
+    operators = import_module("mmcv._ext").__spec__.origin
+    origin = provenance(options.config, config_text, checkpoint, operators, metric.table)
     write_report(cfg.work_dir, metric.table, origin, notes)
     return cfg.work_dir, metric.table
 
@@ -181,6 +190,16 @@ def _parse(settings: Sequence[str]) -> dict:
         raise DataError(
             f"--cfg-options {' '.join(settings)}: not KEY=VALUE pairs, expected a=1 b.c=2. Correct them."
         ) from error
+
+
+def _stretch_schedule(cfg: Config, max_iters: int) -> None:
+    """Give a training another length: warm-up and decay keep their shares of it."""
+    for scheduler in cfg.param_scheduler:
+        for key in ("begin", "end"):
+            # Rounded up, so that no warm-up gets the length zero.
+            scheduler[key] = -(-scheduler[key] * max_iters // cfg.train_cfg.max_iters)
+    cfg.train_cfg.max_iters = max_iters
+    cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
 
 
 def _start_processes(cfg: Config) -> None:

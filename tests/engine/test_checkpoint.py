@@ -53,7 +53,9 @@ def test_config_text_is_dropped_because_mmengine_would_run_it(saved):
     assert load_file(saved)["meta"] == {"iter": 3}
 
 
-@pytest.mark.parametrize("load", [load_file, mmengine.runner.checkpoint.load_from_local, CheckpointLoader.load_checkpoint])
+@pytest.mark.parametrize(
+    "load", [load_file, mmengine.runner.checkpoint.load_from_local, CheckpointLoader.load_checkpoint]
+)
 def test_a_checkpoint_with_code_is_refused_and_not_run(malicious, tmp_path, load):
     arguments = (str(malicious), None) if load is mmengine.runner.checkpoint.load_from_local else (str(malicious),)
     with pytest.raises(DataError, match=r"bad.pth: holds more than weights.*--trust-checkpoint"):

@@ -1,0 +1,283 @@
+"""A release, or any folders of images and masks, becomes a data set folder.
+
+Every file is decoded once: that one pass checks it, measures it and writes it into a folder aside, which
+is dropped where a fault was found.
+"""
+
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lesionseg.cli import progress
+from lesionseg.data.folder import Record, whole_folder, write_lists
+from lesionseg.data.images import decode_image, encode_jpeg, shrink_image, shrink_mask, shrunk_size
+from lesionseg.data.masks import decode_mask, encode_mask, lesion_pixels
+from lesionseg.data.pairs import Listing, Pair
+from lesionseg.data.sources import Source
+from lesionseg.errors import DataError, first_names
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a conversion has made.
+
+    Attributes:
+        pairs: split -> how many pairs.
+        files: "hard-linked", "copied", "unpacked", "shrunk" or "rewritten" -> how many files.
+        warnings: what is odd about the data though not wrong, a line each.
+    """
+
+    pairs: dict[str, int]
+    files: dict[str, int]
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with one file or pair; faults of the same part, fact and expectation are told in one line."""
+
+    part: Path
+    fact: str
+    expectation: str
+    name: str
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of one pair: a record and how its two files were written, or faults."""
+
+    record: Record | None = None
+    files: tuple[str, ...] = ()
+    faults: tuple[_Fault, ...] = ()
+
+
+def convert(
+    listing: Listing, out: Path, short_edge: int | None = None, workers: int = 1, overwrite: bool = False
+) -> Made:
+    """Write the pairs of a listing as a data set folder, whole or not at all.
+
+    Files are hard-linked, or copied where that is not possible, so they are the very bytes of the input.
+    What is written anew: masks that are not 8-bit gray PNG files of 0 and 255, and training pairs that
+    `short_edge` shrinks.
+
+    Args:
+        listing: what to convert.
+        out: the folder to make.
+        short_edge: pixels; larger training images are shrunk until their shorter edge has that length.
+            Validation and test keep their size, so that scores count the pixels of the release.
+        workers: how many threads work. OpenCV lets threads decode side by side, and other than processes
+            they start at once and end when the tool is killed.
+        overwrite: whether an earlier data set folder may be replaced.
+
+    Raises:
+        DataError: all faults of the listing and of the pictures, or `out` is in the way.
+        OSError: `out` cannot be written.
+    """
+    if out.is_symlink() or out.name in ("", ".."):
+        out = out.resolve()
+    _check_apart(listing.roots, out)
+    with whole_folder(out, overwrite) as folder, _quiet_opencv():
+        jobs = [
+            _Job(pair, short_edge if pair.split == "training" else None, None if listing.faults else folder)
+            for pair in listing.pairs
+        ]
+        if not listing.faults:
+            _check_space(jobs, out, folder)
+            _make_folders(jobs)
+        results = list(_run(jobs, workers))
+        faults = [*listing.faults, *_fault_lines(results, listing.pairs)]
+        if faults:
+            raise DataError(*faults)
+        records = [result.record for result in results]
+        write_lists(folder, records)
+    return Made(
+        dict(Counter(record.split for record in records)),
+        dict(Counter(file for result in results for file in result.files)),
+        _warnings(out, records),
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A pair to check, and to write below `folder` unless that is None."""
+
+    pair: Pair
+    short_edge: int | None
+    folder: Path | None
+
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[_Result]:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from progress(pool.map(_convert_pair, jobs), len(jobs), "converting")
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _convert_pair(job: _Job) -> _Result:
+    pair = job.pair
+    faults: list[_Fault] = []
+    image_data, image = _decode(pair.image, decode_image, faults)
+    mask_data, gray = _decode(pair.mask, decode_mask, faults)
+    if image is not None and gray is not None and image.shape[:2] != gray.shape:
+        faults.append(_size_fault(pair, image, gray))
+    if faults:
+        return _Result(faults=tuple(faults))
+    height, width = gray.shape
+    lesion = lesion_pixels(gray).view(np.uint8)
+    size = shrunk_size(width, height, job.short_edge) if job.short_edge else (width, height)
+    shrinks = size != (width, height)
+    suffix = ".jpg" if shrinks or pair.image.suffix == ".jpeg" else pair.image.suffix
+    record = Record(
+        id=pair.id,
+        split=pair.split,
+        image=f"images/{pair.split}/{pair.id}{suffix}",
+        mask=f"annotations/{pair.split}/{pair.id}.png",
+        width=width,
+        height=height,
+        lesion_share=cv2.countNonZero(lesion) / lesion.size,
+        components=_count_components(lesion),
+    )
+    if job.folder is None:
+        return _Result(record)
+    image_path, mask_path = job.folder / record.image, job.folder / record.mask
+    if shrinks:
+        _write(image_path, encode_jpeg(shrink_image(image, size)))
+        _write(mask_path, encode_mask(shrink_mask(lesion, size)))
+        return _Result(record, ("shrunk", "shrunk"))
+    image_file = _place(pair.image, image_data, image_path)
+    if _is_plain(mask_data, gray):
+        return _Result(record, (image_file, _place(pair.mask, mask_data, mask_path)))
+    _write(mask_path, encode_mask(lesion))
+    return _Result(record, (image_file, "rewritten"))
+
+
+def _decode(
+    source: Source, decode: Callable[[bytes, str], np.ndarray], faults: list[_Fault]
+) -> tuple[bytes, np.ndarray | None]:
+    try:
+        data = source.read()
+        return data, decode(data, source.name)
+    except DataError as error:
+        fact, _, expectation = str(error).removeprefix(f"{source.name}: ").partition(", expected ")
+        faults.append(_Fault(source.part, fact, expectation, source.name))
+        return b"", None
+
+
+def _size_fault(pair: Pair, image: np.ndarray, gray: np.ndarray) -> _Fault:
+    (height, width), (mask_height, mask_width) = image.shape[:2], gray.shape
+    if (height, width) == (mask_width, mask_height):
+        fact = "width and height are the other way round than in the image"
+        expectation = "masks of the image as its EXIF orientation turns it. Turn the masks, or remove the orientation."
+    else:
+        fact = "the mask has another size than its image"
+        expectation = "the same width and height. Check that they belong together."
+    return _Fault(pair.mask.part, fact, expectation, f"{pair.id}: {mask_width}x{mask_height}, image {width}x{height}")
+
+
+def _count_components(lesion: np.ndarray) -> int:
+    """8-connected components of (H, W) uint8 in {0, 1}: the outlines that are not those of holes.
+
+    Outlines are several times faster to find than labels, and only their number is asked for.
+    """
+    _, hierarchy = cv2.findContours(lesion, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return 0 if hierarchy is None else int(np.count_nonzero(hierarchy[0, :, 3] == -1))
+
+
+def _is_plain(data: bytes, gray: np.ndarray) -> bool:
+    """Whether a mask file is already an 8-bit gray PNG of 0 and 255."""
+    depth_and_color_type = data[24:26]
+    return data.startswith(b"\x89PNG") and depth_and_color_type == b"\x08\x00" and not cv2.inRange(gray, 1, 254).any()
+
+
+def _place(source: Source, data: bytes, path: Path) -> str:
+    """Put a file there as it is, and say how."""
+    if source.path is not None:
+        try:
+            # Of a symbolic link, os.link would link the link itself, which may point astray from there.
+            os.link(source.path.resolve(), path)
+            return "hard-linked"
+        except OSError:
+            # Another disk, a file system without hard links, or files of another user.
+            _write(path, data)
+            return "copied"
+    _write(path, data)
+    return "unpacked"
+
+
+def _write(path: Path, data: bytes) -> None:
+    # Fails where the disk does not tell apart two ids, such as a and A, in place of losing one.
+    with path.open("xb") as file:
+        file.write(data)
+
+
+def _check_apart(roots: Sequence[Path], out: Path) -> None:
+    for root in roots:
+        if out.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(out.resolve()):
+            raise DataError(f"{out}: lies in {root} or around it, expected a folder apart. Choose another output.")
+
+
+def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
+    """Raise DataError where what cannot be linked would not fit on the disk."""
+    device = folder.stat().st_dev
+    parts = {source.part for job in jobs for source in (job.pair.image, job.pair.mask)}
+    linked = {part for part in parts if part.is_dir() and part.stat().st_dev == device}
+    needed = 0
+    for job in jobs:
+        for source in (job.pair.image, job.pair.mask):
+            if job.short_edge:
+                # At quality 95 a JPEG has about one byte a pixel, and hardly an image is wider than 2:1.
+                needed += min(source.size, 2 * job.short_edge**2)
+            elif source.part not in linked:
+                needed += source.size
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{out}: {free / 1e6:.0f} MB are free on its disk, expected about {needed / 1e6:.0f} MB. "
+            "Free some space or choose another disk."
+        )
+
+
+def _make_folders(jobs: Sequence[_Job]) -> None:
+    for path in {Path(kind, job.pair.split, job.pair.id).parent for job in jobs for kind in ("images", "annotations")}:
+        (jobs[0].folder / path).mkdir(parents=True, exist_ok=True)
+
+
+def _fault_lines(results: Sequence[_Result], pairs: Sequence[Pair]) -> list[str]:
+    totals = Counter(source.part for pair in pairs for source in (pair.image, pair.mask))
+    names = defaultdict(list)
+    for fault in (fault for result in results for fault in result.faults):
+        names[fault.part, fault.fact, fault.expectation].append(fault.name)
+    return [
+        f"{part}: {len(wrong)} of {totals[part]} files: {fact} ({first_names(wrong)}), expected {expectation}"
+        for (part, fact, expectation), wrong in names.items()
+    ]
+
+
+def _warnings(out: Path, records: Sequence[Record]) -> list[str]:
+    kinds = {
+        "hold no lesion": [record.id for record in records if record.lesion_share == 0],
+        "are lesion all over": [record.id for record in records if record.lesion_share == 1],
+    }
+    return [f"{out}: {len(ids)} masks {what}: {', '.join(ids)}" for what, ids in kinds.items() if ids]
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV to one thread for each of ours, and leave it to us to name broken files."""
+    threads, level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        cv2.utils.logging.setLogLevel(level)

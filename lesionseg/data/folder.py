@@ -1,0 +1,126 @@
+"""A data set folder on disk: its layout, its lists, and how it comes to be all at once.
+
+images/{training,validation,test}/<id>.jpg         annotations/{training,validation,test}/<id>.png
+splits/{training,validation,test}.txt              index.csv
+"""
+
+import csv
+import fcntl
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from lesionseg.errors import DataError
+
+INDEX = "index.csv"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of index.csv.
+
+    Attributes:
+        id: the name of image and mask without extension.
+        split: training, validation or test.
+        image, mask: paths from the data set folder.
+        width, height: pixels of the released image, upright, also where the copy is smaller.
+        lesion_share: lesion pixels / all pixels of the released mask, in [0, 1].
+        components: 8-connected components of the released mask.
+    """
+
+    id: str
+    split: str
+    image: str
+    mask: str
+    width: int
+    height: int
+    lesion_share: float
+    components: int
+
+
+def write_lists(folder: Path, records: Sequence[Record]) -> None:
+    """Write index.csv and splits/*.txt, an id a line, in the order of the records."""
+    with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for record in records:
+            row = astuple(record)
+            writer.writerow(f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row)
+    ids = defaultdict(list)
+    for record in records:
+        ids[record.split].append(record.id)
+    (folder / "splits").mkdir()
+    for split, names in ids.items():
+        (folder / "splits" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+@contextmanager
+def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside `out` that takes its place when the block ends without an error.
+
+    What is at `out` stays until then. The folder beside it has a fixed name, so that the next run clears
+    away what a killed one has left; a lock, which the system drops with the process, tells that from a
+    run that is still going.
+
+    Raises:
+        DataError: `out` may not be replaced, or another run is writing it.
+        OSError: the folder cannot be made.
+    """
+    scratch = out.with_name(f".{out.name}.converting")
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{out}: another run is writing it, expected one at a time. Wait for it to end.") from None
+        except OSError:
+            # A file system without locks; there, two runs at once have to be kept apart by the user.
+            pass
+        fresh, old = scratch / "new", scratch / "old"
+        try:
+            _restore(old, out)
+            _check_replaceable(out, overwrite)
+            for left_over in (fresh, old):
+                shutil.rmtree(left_over, ignore_errors=True)
+            fresh.mkdir()
+            yield fresh
+            if out.exists():
+                os.replace(out, old)
+            os.replace(fresh, out)
+        finally:
+            _restore(old, out)
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """Raise DataError where there is something at `out` that must stay.
+
+    An empty folder may be replaced; a data set folder with `overwrite`; anything else never.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not _is_data_set(out):
+        raise DataError(
+            f"{out}: exists and holds no {INDEX} of this tool, expected nothing there or an earlier result. "
+            "Choose another folder; this one is not replaced even with --overwrite."
+        )
+    if not overwrite:
+        raise DataError(f"{out}: exists, expected nothing there. Choose another folder or pass --overwrite.")
+
+
+def _restore(old: Path, out: Path) -> None:
+    """Put the earlier result back where a run ended between moving it away and putting the new one there."""
+    if old.exists() and not out.exists():
+        os.replace(old, out)
+
+
+_HEADER = [field.name for field in fields(Record)]
+
+
+def _is_data_set(folder: Path) -> bool:
+    index = folder / INDEX
+    return index.is_file() and index.read_bytes().startswith(f"{','.join(_HEADER)}\n".encode())

@@ -1,0 +1,206 @@
+"""Images and their masks: which belongs to which, in any two folders."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lesionseg.data.sources import PICTURE_SUFFIXES, Source, list_files
+from lesionseg.errors import DataError, first_names
+
+SPLITS = ("training", "validation", "test")
+
+_IMAGE_WORDS = ("image", "img", "input", "photo")
+_MASK_WORDS = ("mask", "label", "segment", "groundtruth", "ground_truth", "annotation")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask.
+
+    Attributes:
+        id: the name of both without extension, `ISIC_0000000`, or with sub-folders `1/abc`.
+        split: training, validation or test.
+    """
+
+    id: str
+    split: str
+    image: Source
+    mask: Source
+
+
+@dataclass
+class Listing:
+    """What an input holds, judged by names alone: no picture has been opened yet.
+
+    Attributes:
+        roots: the folders that were searched.
+        pairs: images with their masks, in the order of split and id.
+        faults: what keeps the input from being converted, a line each.
+        notes: what the user should know, a line each.
+    """
+
+    roots: list[Path]
+    pairs: list[Pair] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def match(self, split: str, images: "Named", masks: "Named", expected: tuple[str, str], advice: str) -> None:
+        """Add the pairs of one split, and a fault for what occurs twice or has no partner.
+
+        Args:
+            split: the split of these pairs.
+            images, masks: where they lie and what they are called.
+            expected: the name that an image should have, and a mask.
+            advice: the next step where something is missing.
+        """
+        image_of, mask_of = (self._one_a_name(named) for named in (images, masks))
+        for found, others, place, kind, other_kind, name in (
+            (image_of, mask_of, images.where, "image", "mask", expected[0]),
+            (mask_of, image_of, masks.where, "mask", "image", expected[1]),
+        ):
+            missing = sorted(others.keys() - found.keys())
+            if not found:
+                self.faults.append(f"{place}: there is no {kind} in it, expected {name}. {advice}")
+            elif missing:
+                self.faults.append(
+                    f"{place}: {len(missing)} of {len(others)} {other_kind}s have no {kind} ({first_names(missing)}), "
+                    f"expected {name}. {advice}"
+                )
+        self.pairs += [Pair(id, split, image_of[id], mask_of[id]) for id in sorted(image_of.keys() & mask_of.keys())]
+
+    def note_left_out(self, sources: Iterable[Source], what: str) -> None:
+        """Tell which files are not used, part by part."""
+        names = defaultdict(list)
+        for source in sources:
+            names[source.part].append(source.name)
+        self.notes += [
+            f"{part}: left out {len(others)} files that are no {what} ({first_names(others)})"
+            for part, others in names.items()
+        ]
+
+    def _one_a_name(self, named: "Named") -> dict[str, Source]:
+        found: dict[str, Source] = {}
+        twice = []
+        for id, source in named.sources:
+            if id in found:
+                twice.append(f"{id} as {found[id].name} and {source.name}")
+            found.setdefault(id, source)
+        if twice:
+            self.faults.append(
+                f"{named.where}: {len(twice)} of {len(found)} ids occur more than once ({first_names(twice)}), "
+                "expected one file each. Remove the others."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Named:
+    """Images or masks with their ids.
+
+    Attributes:
+        where: what a message calls the place.
+        sources: id and file.
+    """
+
+    where: str | Path
+    sources: Sequence[tuple[str, Source]]
+
+
+def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, mask_suffix: str = "") -> Listing:
+    """List the pairs of two folder trees, or of one tree that holds both.
+
+    The id of an image is its path below the image folder without extension, and that of a mask its path
+    below the mask folder without extension and `mask_suffix`. Where not one path agrees, because images
+    and masks are sorted into different sub-folders, both go by their file names alone.
+
+    Args:
+        raw: the folder that relative names start from.
+        images, masks: a folder, or a pattern such as `*/image` that stands for several; the ids then begin
+            with the folders that the pattern's wildcards stand for, the last folder apart. The folder of
+            the one may lie in that of the other, or be the same. Without a name, `raw` has to hold exactly
+            one folder that is called like images, or masks.
+        mask_suffix: what ends the file names of masks, `_lesion`; a mask without it is taken as it is.
+
+    Raises:
+        DataError: there are no such folders.
+        OSError: a folder cannot be read.
+    """
+    if not raw.is_dir():
+        raise DataError(f"{raw}: no such folder, expected one with images and masks. Check the path.")
+    if any(Path(name).is_absolute() for name in (images, masks) if name):
+        raw = raw.absolute()
+    image_roots = _named_folders(raw, images) if images else _folder_called_like(raw, _IMAGE_WORDS, _MASK_WORDS)
+    mask_roots = _named_folders(raw, masks) if masks else _folder_called_like(raw, _MASK_WORDS)
+    listing = Listing([raw, *image_roots, *mask_roots])
+    image_files, mask_files, others = _sort_out(image_roots, mask_roots, mask_suffix)
+    listing.note_left_out(others, "picture")
+    if image_files and mask_files and not {id for id, _ in image_files} & {id for id, _ in mask_files}:
+        listing.notes.append(f"{raw}: sub-folders of images and masks differ, so they are paired by file name alone")
+        image_files, mask_files = (
+            [(PurePosixPath(id).name, source) for id, source in files] for files in (image_files, mask_files)
+        )
+    listing.match(
+        "training",
+        Named(", ".join(map(str, image_roots)), image_files),
+        Named(", ".join(map(str, mask_roots)), mask_files),
+        expected=("<id>.jpg or another picture", f"<id>{mask_suffix}.png or another picture"),
+        advice="Check --images, --masks and --mask-suffix, or complete the folders.",
+    )
+    return listing
+
+
+def _named_folders(raw: Path, pattern: str) -> dict[Path, str]:
+    """The folders that a name or pattern stands for, each with what its ids begin with."""
+    if (raw / pattern).is_dir():
+        return {raw / pattern: ""}
+    parts = Path(pattern).parts
+    fixed = next((index for index, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
+    base = raw.joinpath(*parts[:fixed])
+    rest = "/".join(parts[fixed:])
+    folders = sorted(folder for folder in base.glob(rest) if folder.is_dir()) if rest else []
+    if not folders:
+        raise DataError(f"{raw / pattern}: no such folder, expected one that holds pictures. Check the path.")
+    return {folder: "".join(f"{part}/" for part in folder.relative_to(base).parts[:-1]) for folder in folders}
+
+
+def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] = ()) -> dict[Path, str]:
+    """The one folder in `raw` whose name holds one of the words."""
+    flag = "--images" if unlike else "--masks"
+    folders = [
+        folder
+        for folder in sorted(raw.iterdir())
+        if folder.is_dir()
+        and any(word in folder.name.lower() for word in words)
+        and not any(word in folder.name.lower() for word in unlike)
+    ]
+    if len(folders) != 1:
+        found = first_names([folder.name for folder in folders]) or "none"
+        raise DataError(
+            f"{raw}: the folders called like {flag[2:]} are {found}, expected one. "
+            f"Name it with {flag}, or several with a pattern such as {flag} '*/{words[0]}'."
+        )
+    return {folders[0]: ""}
+
+
+def _sort_out(
+    image_roots: dict[Path, str], mask_roots: dict[Path, str], suffix: str
+) -> tuple[list[tuple[str, Source]], list[tuple[str, Source]], list[Source]]:
+    """Images and masks with their ids, and the files that are neither."""
+    images, masks, others = [], [], []
+    roots = image_roots | mask_roots
+    for root, prefix in roots.items():
+        for source in list_files(root):
+            # In nested trees a file belongs to the innermost folder that was named.
+            if next(folder for folder in (root / source.name).parents if folder in roots) != root:
+                continue
+            if source.suffix not in PICTURE_SUFFIXES:
+                others.append(source)
+                continue
+            id = prefix + str(PurePosixPath(source.name).with_suffix(""))
+            bare = source.stem[: -len(suffix)] if suffix and source.stem.lower().endswith(suffix.lower()) else ""
+            if root in mask_roots and (bare or root not in image_roots):
+                masks.append((id[: -len(suffix)] if bare else id, source))
+            else:
+                images.append((id, source))
+    return images, masks, others

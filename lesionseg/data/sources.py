@@ -1,0 +1,131 @@
+"""The files of an input, on disk or inside zip archives."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from threading import Lock
+
+from lesionseg.errors import DataError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+# What archives and operating systems put beside the data.
+_CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the input.
+
+    Attributes:
+        part: the folder or the zip archive that holds it.
+        name: its path inside `part`, with forward slashes.
+        size: bytes.
+        archive: the open archive, or None for a file on disk.
+    """
+
+    part: Path
+    name: str
+    size: int
+    archive: "Archive | None" = field(default=None, repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies on disk, None inside an archive."""
+        return self.part / self.name if self.archive is None else None
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The extension in lower case, with its dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    def read(self) -> bytes:
+        """Read the whole file.
+
+        Raises:
+            DataError: the disk or the archive does not give the bytes.
+        """
+        try:
+            return (self.part / self.name).read_bytes() if self.archive is None else self.archive.read(self.name)
+        except OSError as error:
+            reason = f"{error.strerror}, expected a readable file. Check its permissions and the disk."
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            reason = "damaged inside the archive, expected the bytes as released. Download the archive again."
+        except (NotImplementedError, RuntimeError):
+            reason = "packed in a way that Python cannot read, expected a plain zip. Extract the archive first."
+        raise DataError(f"{self.name}: {reason}")
+
+
+class Archive:
+    """A zip archive that several threads read at once; nothing is unpacked to disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # zipfile counts its open members without a lock of its own; only inflating may run in parallel.
+        self._lock = Lock()
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{path}: not a whole zip archive, expected one as released. Download it again.") from error
+
+    def list_files(self) -> list[Source]:
+        """Every file inside that is data, in the order of their names."""
+        return [
+            Source(self.path, member.filename, member.file_size, self)
+            for member in sorted(self._zip.infolist(), key=lambda member: member.filename)
+            if not member.is_dir() and not any(map(is_clutter, member.filename.split("/")))
+        ]
+
+    def read(self, name: str) -> bytes:
+        """Read one file. Raises what `zipfile` raises."""
+        with self._lock:
+            member = self._zip.open(name)
+        try:
+            return member.read()
+        finally:
+            with self._lock:
+                member.close()
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` that follows links, though never back to where it came from, and stops at what it cannot read.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    for here, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
+        real = Path(here).resolve()
+        folders[:] = sorted(
+            name for name in folders if not is_clutter(name) and not real.is_relative_to((real / name).resolve())
+        )
+        yield Path(here), folders, sorted(name for name in names if not is_clutter(name))
+
+
+def list_files(folder: Path) -> list[Source]:
+    """Every file below a folder that is not clutter, in the order of their names.
+
+    Raises:
+        OSError: a folder or a file cannot be read.
+    """
+    paths = [here / name for here, _, names in walk(folder) for name in names]
+    # A link that leads nowhere has no size; reading it is what fails, and is told with the file's name.
+    sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+    sources = [
+        Source(folder, path.relative_to(folder).as_posix(), size) for path, size in zip(paths, sizes, strict=True)
+    ]
+    return sorted(sources, key=lambda source: source.name)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of that name is nothing that a user put there on purpose."""
+    return name.startswith("._") or name.lower() in _CLUTTER
+
+
+def _stop(error: OSError) -> None:
+    raise error

@@ -1,0 +1,656 @@
+import csv
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from drawn_release import (
+    COUNTS,
+    SIZES,
+    image_bytes,
+    mask_bytes,
+    release_files,
+    write_folder,
+    write_release,
+    write_zip,
+)
+from helpers import ROOT, draw_pair, load_tool
+from PIL import Image
+
+from lesionseg.data import convert as convert_module
+from lesionseg.data import folder as folder_module
+from lesionseg.data.isic import RELEASES
+from lesionseg.data.masks import read_mask
+
+IMAGES, MASKS = RELEASES[2018]["training"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the tool; gives exit code, stdout and stderr."""
+    tool = load_tool("convert_isic")
+
+    def run(*argv):
+        code = tool.main([str(arg) for arg in argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return write_release(tmp_path / "raw", 2018)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "made" / "isic"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def index(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "index.csv").open() as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def leftovers(out: Path) -> list[Path]:
+    return list(out.parent.iterdir()) if out.parent.exists() else []
+
+
+def write_pairs(raw: Path, images: dict[str, bytes], masks: dict[str, bytes]) -> Path:
+    write_folder(raw / "images", images)
+    write_folder(raw / "masks", masks)
+    return raw
+
+
+# What is written
+
+
+@pytest.mark.parametrize("form", ["folders", "zips", "flat zips"])
+@pytest.mark.parametrize("year", [2016, 2017, 2018])
+def test_a_release_becomes_a_data_set_folder(tmp_path, out, run, year, form):
+    raw = write_release(tmp_path / "raw", year, form)
+    code, stdout, stderr = run(raw, out)
+    assert code == 0, stderr
+    expected = {"index.csv", *(f"splits/{split}.txt" for split in RELEASES[year])}
+    number = 0
+    for split in RELEASES[year]:
+        ids = [f"ISIC_{number + more:07}" for more in range(COUNTS[split])]
+        assert (out / "splits" / f"{split}.txt").read_text().splitlines() == ids
+        for id in ids:
+            image, mask = out / f"images/{split}/{id}.jpg", out / f"annotations/{split}/{id}.png"
+            assert image.read_bytes() == image_bytes(number, SIZES[split])
+            assert mask.read_bytes() == mask_bytes(number, SIZES[split])
+            expected |= {str(path.relative_to(out)) for path in (image, mask)}
+            number += 1
+    assert set(tree(out)) == expected
+    counts = ", ".join(f"{COUNTS[split]} {split}" for split in RELEASES[year])
+    how = "hard-linked" if form == "folders" else "unpacked"
+    assert stdout.splitlines()[-1] == f"Made {out}: {counts} (files: {2 * number} {how})"
+    assert leftovers(out) == [out]
+
+
+def test_files_are_hard_linked(raw, out, run):
+    run(raw, out)
+    assert (out / "images/training/ISIC_0000000.jpg").samefile(raw / IMAGES / "ISIC_0000000.jpg")
+    assert (out / "annotations/training/ISIC_0000000.png").samefile(raw / MASKS / "ISIC_0000000_segmentation.png")
+
+
+def test_files_are_copied_where_the_disk_cannot_link(raw, out, run, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(convert_module.os, "link", refuse)
+    code, stdout, _ = run(raw, out)
+    assert code == 0
+    assert "(files: 18 copied)" in stdout
+    copy = out / "images/training/ISIC_0000000.jpg"
+    assert copy.stat().st_nlink == 1
+    assert copy.read_bytes() == image_bytes(0)
+
+
+def test_of_a_symbolic_link_the_file_is_taken(raw, out, run):
+    path = raw / IMAGES / "ISIC_0000000.jpg"
+    path.rename(raw / "stored")
+    path.symlink_to("../stored")
+    assert run(raw, out)[0] == 0
+    made = out / "images/training/ISIC_0000000.jpg"
+    assert not made.is_symlink()
+    assert made.read_bytes() == image_bytes(0)
+
+
+def test_the_index_tells_about_the_released_pairs(tmp_path, out, run):
+    mask = np.zeros((60, 100), np.uint8)
+    mask[:10, :20] = 255
+    mask[10:20, 20:25] = 255  # touches only by its corner
+    mask[2:4, 3:5] = 0
+    mask[40:60, 90:] = 255
+    files = release_files(2018)
+    files[IMAGES] = {"ISIC_1.jpg": image_bytes(0, (60, 100))}
+    files[MASKS] = {"ISIC_1_segmentation.png": cv2.imencode(".png", mask)[1].tobytes()}
+    for part in (IMAGES, MASKS):
+        write_folder(tmp_path / "raw" / part, files[part])
+    assert run(tmp_path / "raw", out, "--short-edge", 30)[0] == 0
+    assert index(out) == {
+        "ISIC_1": {
+            "id": "ISIC_1",
+            "split": "training",
+            "image": "images/training/ISIC_1.jpg",
+            "mask": "annotations/training/ISIC_1.png",
+            "width": "100",
+            "height": "60",
+            "lesion_share": f"{(200 + 50 - 4 + 200) / 6000:.6f}",
+            "components": "2",
+        }
+    }
+    assert cv2.imread(str(out / "images/training/ISIC_1.jpg")).shape == (30, 50, 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_components_are_8_connected(seed):
+    lesion = (np.random.default_rng(seed).random((40, 53)) < (0.1, 0.3, 0.5, 0.7, 0.0)[seed]).astype(np.uint8)
+    assert convert_module._count_components(lesion) == cv2.connectedComponents(lesion, connectivity=8)[0] - 1
+
+
+def test_only_larger_training_pairs_are_shrunk(raw, out, run):
+    write_folder(raw / IMAGES, {"ISIC_9.jpg": image_bytes(9, (36, 50))})
+    write_folder(raw / MASKS, {"ISIC_9_segmentation.png": mask_bytes(9, (36, 50))})
+    code, stdout, _ = run(raw, out, "--short-edge", 36)
+    assert code == 0
+    assert "(files: 8 shrunk, 12 hard-linked)" in stdout
+    for number in range(4):
+        image = cv2.imread(str(out / f"images/training/ISIC_{number:07}.jpg"))
+        mask = read_mask(out / f"annotations/training/ISIC_{number:07}.png")
+        assert image.shape == (36, 48, 3)
+        assert mask.shape == (36, 48)
+        assert set(np.unique(mask)) == {0, 255}
+        large_image, large_mask = cv2.imdecode(np.frombuffer(image_bytes(number), np.uint8), 1), draw_pair(number)[1]
+        direct = cv2.resize(large_image, (48, 36), interpolation=cv2.INTER_AREA)
+        assert np.abs(image.astype(int) - direct).mean() < 3
+        assert np.array_equal(mask, cv2.resize(large_mask, (48, 36), interpolation=cv2.INTER_NEAREST_EXACT))
+    assert (out / "images/training/ISIC_9.jpg").read_bytes() == image_bytes(9, (36, 50))
+    assert (out / "images/test/ISIC_0000006.jpg").read_bytes() == image_bytes(6, SIZES["test"])
+
+
+def test_masks_that_are_not_plain_are_rewritten(tmp_path, out, run):
+    mask = draw_pair(0)[1]
+    soft = cv2.blur(mask, (5, 5))
+    soft[0, :2] = [128, 129]
+    palette = Image.fromarray((mask == 0).astype(np.uint8)).convert("P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])
+    saved = BytesIO()
+    palette.save(saved, "PNG")
+    sources = {
+        "soft.png": cv2.imencode(".png", soft)[1].tobytes(),
+        "palette.png": saved.getvalue(),
+        "channels.bmp": cv2.imencode(".bmp", cv2.merge([mask] * 3))[1].tobytes(),
+        "jpeg.JPG": cv2.imencode(".jpg", mask)[1].tobytes(),
+        "plain.png": mask_bytes(0),
+    }
+    raw = write_pairs(tmp_path / "raw", {f"{Path(name).stem}.jpg": image_bytes(0) for name in sources}, sources)
+    code, stdout, stderr = run(raw, out, "--layout", "pairs")
+    assert code == 0, stderr
+    assert "(files: 6 hard-linked, 4 rewritten)" in stdout
+    expected = {name: mask for name in sources} | {"soft.png": np.where(soft > 128, np.uint8(255), np.uint8(0))}
+    for name, lesion in expected.items():
+        written = (out / "annotations/training" / name).with_suffix(".png")
+        assert np.array_equal(cv2.imread(str(written), cv2.IMREAD_UNCHANGED), lesion)
+        assert written.read_bytes()[24:26] == b"\x08\x00"
+    assert (out / "annotations/training/plain.png").samefile(raw / "masks/plain.png")
+
+
+def test_image_formats(tmp_path, out, run):
+    names = ("a.JPEG", "b.PNG", "c.bmp", "d.tif", "e.jpg")
+    raw = write_pairs(
+        tmp_path / "raw",
+        {name: image_bytes(0, extension=Path(name).suffix.lower()) for name in names},
+        {f"{Path(name).stem}.png": mask_bytes(0) for name in names},
+    )
+    assert run(raw, out, "--layout", "pairs")[0] == 0
+    assert sorted(path.name for path in (out / "images/training").iterdir()) == [
+        "a.jpg",
+        "b.png",
+        "c.bmp",
+        "d.tif",
+        "e.jpg",
+    ]
+    assert (out / "images/training/b.png").read_bytes() == image_bytes(0, extension=".png")
+    assert run(raw, out, "--layout", "pairs", "--short-edge", 40, "--overwrite")[0] == 0
+    assert sorted(path.name for path in (out / "images/training").iterdir()) == [f"{id}.jpg" for id in "abcde"]
+
+
+def test_sub_folders_are_kept(tmp_path, out, run):
+    raw = write_pairs(
+        tmp_path / "raw",
+        {f"{folder}/a.jpg": image_bytes(folder) for folder in (1, 2)},
+        {f"{folder}/a_lesion.png": mask_bytes(folder) for folder in (1, 2)},
+    )
+    assert run(raw, out, "--layout", "pairs", "--mask-suffix", "_lesion")[0] == 0
+    for folder in (1, 2):
+        assert (out / f"images/training/{folder}/a.jpg").read_bytes() == image_bytes(folder)
+        assert (out / f"annotations/training/{folder}/a.png").read_bytes() == mask_bytes(folder)
+    assert (out / "splits/training.txt").read_text() == "1/a\n2/a\n"
+
+
+def test_an_oriented_image_fits_the_upright_mask(tmp_path, out, run):
+    image, mask = draw_pair(0, 72, 96)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = BytesIO()
+    Image.fromarray(np.rot90(image)[..., ::-1]).save(lying, "JPEG", quality=95, exif=exif)
+    raw = write_pairs(tmp_path / "raw", {"a.jpg": lying.getvalue()}, {"a.png": cv2.imencode(".png", mask)[1].tobytes()})
+    code, _, stderr = run(raw, out, "--layout", "pairs", "--short-edge", 36)
+    assert code == 0, stderr
+    assert (index(out)["a"]["width"], index(out)["a"]["height"]) == ("96", "72")
+    shrunk = cv2.imread(str(out / "images/training/a.jpg"), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert shrunk.shape == (36, 48, 3)
+    upright = cv2.resize(image, (48, 36), interpolation=cv2.INTER_AREA)
+    assert np.abs(shrunk.astype(int) - upright).mean() < 4
+
+
+def test_two_runs_give_the_same_bytes(tmp_path, raw, run):
+    write_zip(raw / f"{IMAGES}.zip", release_files(2018)[IMAGES])
+    made = [tmp_path / "one", tmp_path / "two"]
+    for out, workers in zip(made, (1, 3), strict=True):
+        assert run(raw, out, "--short-edge", 40, "--workers", workers)[0] == 0
+    assert tree(made[0]) == tree(made[1])
+
+
+# Random splits
+
+
+def test_a_random_split(tmp_path, out, run):
+    names = [f"{number:02}" for number in range(16)]
+    raw = write_pairs(
+        tmp_path / "raw",
+        {f"{name}.jpg": image_bytes(int(name), (20, 30)) for name in names},
+        {f"{name}.png": mask_bytes(int(name), (20, 30)) for name in names},
+    )
+    code, stdout, _ = run(raw, out, "--layout", "pairs", "--split", "0.5625,0.1875,0.25", "--seed", 3)
+    assert code == 0
+    assert "9 training, 3 validation, 4 test" in stdout
+    listed = {split: (out / f"splits/{split}.txt").read_text().split() for split in ("training", "validation", "test")}
+    assert sorted(id for ids in listed.values() for id in ids) == names
+    for split, ids in listed.items():
+        assert sorted(path.stem for path in (out / "images" / split).iterdir()) == ids
+        assert all(index(out)[id]["split"] == split for id in ids)
+    first = tree(out)
+    run(raw, out, "--layout", "pairs", "--split", "0.5625,0.1875,0.25", "--seed", 3, "--overwrite")
+    assert tree(out) == first
+
+
+def test_groups_stay_in_one_split(tmp_path, out, run):
+    names = [f"{number:02}" for number in range(12)]
+    raw = write_pairs(
+        tmp_path / "raw",
+        {f"{name}.jpg": image_bytes(int(name), (20, 30)) for name in names},
+        {f"{name}.png": mask_bytes(int(name), (20, 30)) for name in names},
+    )
+    rows = "".join(f"{name},lesion {int(name) // 3}\n" for name in names)
+    (raw / "groups.csv").write_text(f"image_id,lesion_id\n{rows}")
+    arguments = ("--layout", "pairs", "--split", "1/2,1/2", "--group-csv", raw / "groups.csv")
+    assert run(raw, out, *arguments)[0] == 0
+    splits = {}
+    for id, row in index(out).items():
+        splits.setdefault(int(id) // 3, set()).add(row["split"])
+    assert sorted(map(sorted, splits.values())) == [["training"], ["training"], ["validation"], ["validation"]]
+    code, _, stderr = run(raw, out, *arguments, "--group-column", "patient_id", "--overwrite")
+    assert code == 1
+    assert "the columns are image_id, lesion_id, expected one of" in stderr
+
+
+def test_official_splits_are_not_mixed_by_accident(raw, out, run):
+    code, _, stderr = run(raw, out, "--split", "0.5,0.5")
+    assert code == 1
+    assert "--split would mix its official splits test, training, validation" in stderr
+    code, stdout, _ = run(raw, out, "--split", "0.5,0.5", "--splits", "training")
+    assert code == 0
+    assert "2 training, 2 validation" in stdout
+
+
+# Faults
+
+
+def failure(run, out, *argv) -> list[str]:
+    """The lines of a failed run, which leaves nothing behind."""
+    before = leftovers(out)
+    code, stdout, stderr = run(*argv)
+    lines = [line for line in stderr.splitlines() if line.startswith(("error: ", "warning: ", "note: "))]
+    assert code == 1
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert leftovers(out) == before
+    return [line.removeprefix("error: ") for line in lines]
+
+
+def test_all_kinds_of_faults_are_told_together(raw, out, run):
+    (raw / MASKS / "ISIC_0000000_segmentation.png").unlink()
+    cut = raw / IMAGES / "ISIC_0000001.jpg"
+    cut.write_bytes(cut.read_bytes()[:-300])
+    (raw / MASKS / "ISIC_0000002_segmentation.png").write_bytes(mask_bytes(2, (70, 96)))
+    test_images, test_masks = RELEASES[2018]["test"]
+    (raw / test_images / "ISIC_0000006.jpg").write_bytes(b"<html>")
+    for number in (7, 8):
+        (raw / test_masks / f"ISIC_{number:07}_segmentation.png").write_bytes(image_bytes(number, extension=".png"))
+    assert failure(run, out, raw, out) == [
+        f"{raw / MASKS}: 1 of 4 images have no mask (ISIC_0000000), expected <id>_segmentation.png. "
+        "Extract the archive again.",
+        f"{raw / IMAGES}: 1 of 3 files: the file breaks off before its end (ISIC_0000001.jpg), "
+        "expected a whole picture. Copy or extract it again.",
+        f"{raw / MASKS}: 1 of 3 files: the mask has another size than its image (ISIC_0000002: 96x70, image 96x72), "
+        "expected the same width and height. Check that they belong together.",
+        f"{raw / test_images}: 1 of 3 files: not a readable picture (ISIC_0000006.jpg), "
+        "expected a whole image file. Copy or extract it again.",
+        f"{raw / test_masks}: 2 of 3 files: a coloured mask "
+        "(ISIC_0000007_segmentation.png, ISIC_0000008_segmentation.png), "
+        "expected gray 0 = skin and 255 = lesion. Convert it to gray.",
+    ]
+
+
+def test_five_of_many_are_named(tmp_path, out, run):
+    raw = write_pairs(
+        tmp_path / "raw",
+        {f"{number}.jpg": image_bytes(number) for number in range(7)},
+        {f"{number}.png": b"" for number in range(7)},
+    )
+    (line,) = failure(run, out, raw, out, "--layout", "pairs")
+    assert "7 of 7 files: not a readable picture (0.png, 1.png, 2.png, 3.png, 4.png and 2 more)" in line
+
+
+def test_a_mask_of_the_image_before_it_was_turned(tmp_path, out, run):
+    raw = write_pairs(tmp_path / "raw", {"a.jpg": image_bytes(0, (72, 96))}, {"a.png": mask_bytes(0, (96, 72))})
+    (line,) = failure(run, out, raw, out, "--layout", "pairs")
+    assert "width and height are the other way round than in the image (a: 72x96, image 96x72)" in line
+    assert "EXIF orientation" in line
+
+
+def test_damage_inside_an_archive(tmp_path, out, run):
+    raw = write_release(tmp_path / "raw", 2018, "zips")
+    path = raw / f"{MASKS}.zip"
+    data = bytearray(path.read_bytes())
+    start = data.index(b"ISIC_0000003_segmentation.png") + 60
+    data[start : start + 8] = bytes(8)
+    path.write_bytes(data)
+    (line,) = failure(run, out, raw, out)
+    assert line.startswith(f"{path}: 1 of 4 files: damaged inside the archive ({MASKS}/ISIC_0000003_segmentation.png)")
+
+
+def test_a_file_that_cannot_be_read(raw, out, run):
+    path = raw / IMAGES / "ISIC_0000001.jpg"
+    path.unlink()
+    path.symlink_to("gone")
+    (line,) = failure(run, out, raw, out)
+    assert "1 of 4 files: No such file or directory (ISIC_0000001.jpg), expected a readable file" in line
+
+
+def test_odd_masks_are_warned_about(raw, out, run):
+    even = np.zeros((72, 96), np.uint8)
+    for number, value in ((0, 0), (1, 255), (2, 255)):
+        path = raw / MASKS / f"ISIC_{number:07}_segmentation.png"
+        path.write_bytes(cv2.imencode(".png", even + np.uint8(value))[1].tobytes())
+    code, _, stderr = run(raw, out)
+    assert code == 0
+    assert [line for line in stderr.splitlines() if line.startswith("warning")] == [
+        f"warning: {out}: 1 masks hold no lesion: ISIC_0000000",
+        f"warning: {out}: 2 masks are lesion all over: ISIC_0000001, ISIC_0000002",
+    ]
+    assert index(out)["ISIC_0000000"]["components"] == "0"
+    assert index(out)["ISIC_0000001"]["lesion_share"] == "1.000000"
+
+
+def test_faults_of_the_listing(tmp_path, out, run):
+    (line,) = failure(run, out, tmp_path, out)
+    assert "no release of ISIC 2016, 2017 or 2018 found" in line
+    raw = write_release(tmp_path / "raw", 2018)
+    (raw / MASKS).rename(tmp_path / "away")
+    (line,) = failure(run, out, raw, out)
+    assert line.endswith("or convert the rest with --splits validation,test.")
+    assert run(raw, out, "--splits", "validation,test")[0] == 0
+
+
+def test_output_and_input_lie_apart(raw, run):
+    for out in (raw, raw / "out", raw.parent, raw / IMAGES / ".." / "out"):
+        (line,) = failure(run, raw / "x", raw, out)
+        assert "expected a folder apart" in line
+    assert sorted(path.name for path in raw.iterdir()) == sorted(
+        name for pair in RELEASES[2018].values() for name in pair
+    )
+
+
+def test_a_full_disk_is_foreseen(raw, out, run, monkeypatch):
+    usage = convert_module.shutil.disk_usage(raw)
+    monkeypatch.setattr(convert_module.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert run(raw, out)[0] == 0, "links need no space"
+    other = out.with_name("other")
+    (line,) = failure(run, other, raw, other, "--short-edge", 40)
+    assert "0 MB are free on its disk, expected about" in line
+
+
+def test_a_disk_that_fills_up(raw, out, run, monkeypatch):
+    write_really, sizes = convert_module._write, []
+
+    def write(path, data):
+        sizes.append(len(data))
+        if len(sizes) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_really(path, data)
+
+    monkeypatch.setattr(convert_module, "_write", write)
+    (line,) = failure(run, out, raw, out, "--short-edge", 40)
+    assert "No space left on device" in line
+
+
+def test_a_folder_that_may_not_be_written(raw, tmp_path, run):
+    (tmp_path / "file").write_text("")
+    (line,) = failure(run, raw / "x", raw, tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in line
+
+
+# What is at OUT
+
+
+def test_an_earlier_result_stays_without_overwrite(raw, out, run):
+    run(raw, out)
+    before = tree(out)
+    (line,) = failure(run, out, raw, out, "--splits", "test")
+    assert line == f"{out}: exists, expected nothing there. Choose another folder or pass --overwrite."
+    assert tree(out) == before
+    code, stdout, _ = run(raw, out, "--splits", "test", "--overwrite")
+    assert code == 0
+    assert "3 test" in stdout
+    assert not (out / "images/training").exists()
+    assert leftovers(out) == [out]
+
+
+def test_a_failed_run_leaves_the_earlier_result(raw, out, run):
+    run(raw, out)
+    before = tree(out)
+    (raw / MASKS / "ISIC_0000000_segmentation.png").unlink()
+    failure(run, out, raw, out, "--overwrite")
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "index.csv"])
+def test_what_another_has_made_is_never_replaced(raw, out, run, name):
+    write_folder(out, {name: b"a,b\n"})
+    (line,) = failure(run, out, raw, out, "--overwrite")
+    assert "not replaced even with --overwrite" in line
+    assert tree(out) == {name: b"a,b\n"}
+
+
+@pytest.mark.parametrize("leaves", ["an error", "a kill"])
+def test_the_earlier_result_comes_back_where_renaming_breaks_off(raw, out, run, monkeypatch, leaves):
+    run(raw, out)
+    before = tree(out)
+    if leaves == "a kill":
+        scratch = out.with_name(f".{out.name}.converting")
+        scratch.mkdir()
+        out.rename(scratch / "old")
+        (line,) = failure(run, raw / "x", raw, out)
+        assert "exists, expected nothing there" in line
+    else:
+        replace = os.replace
+
+        def fail_once(source, target):
+            if Path(source).name == "new":
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
+            replace(source, target)
+
+        monkeypatch.setattr(folder_module.os, "replace", fail_once)
+        failure(run, out, raw, out, "--overwrite")
+    assert tree(out) == before
+    assert leftovers(out) == [out]
+
+
+def test_an_empty_folder_may_be_filled(raw, out, run):
+    out.mkdir(parents=True)
+    assert run(raw, out)[0] == 0
+    assert (out / "index.csv").is_file()
+
+
+def test_a_link_to_another_disk_stays_a_link(raw, out, tmp_path, run):
+    target = tmp_path / "big disk" / "isic"
+    target.mkdir(parents=True)
+    out.parent.mkdir()
+    out.symlink_to(target)
+    assert run(raw, out)[0] == 0
+    assert out.is_symlink()
+    assert (target / "index.csv").is_file()
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+from helpers import load_tool
+from lesionseg.data import convert
+write_lists = convert.write_lists
+def wait(*args):
+    write_lists(*args)
+    print("written", flush=True)
+    time.sleep(60)
+convert.write_lists = wait
+load_tool("convert_isic").main([{raw!r}, {out!r}, "--short-edge", "40"])
+"""
+
+
+@pytest.fixture
+def writing(raw, out):
+    """A run in another process that has written everything aside and not yet renamed it."""
+    script = KILLED.format(tests=str(ROOT / "tests"), raw=str(raw), out=str(out))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout.readline() == b"written\n"
+        yield process
+        process.kill()
+
+
+def test_a_killed_run_leaves_no_result_and_the_next_one_clears_up(raw, out, run, writing):
+    writing.send_signal(signal.SIGKILL)
+    writing.wait()
+    assert not out.exists()
+    assert len(leftovers(out)) == 1, "the test is to kill a run that has begun to write"
+    assert run(raw, out)[0] == 0
+    assert leftovers(out) == [out]
+
+
+def test_what_a_killed_run_had_replaced_is_cleared_up(raw, out, run):
+    run(raw, out)
+    write_folder(out.with_name(f".{out.name}.converting"), {"old/index.csv": b"", "new/index.csv": b"", "lock": b""})
+    assert run(raw, out, "--overwrite")[0] == 0
+    assert leftovers(out) == [out]
+
+
+def test_a_run_that_goes_on_is_not_disturbed(raw, out, run, writing):
+    (line,) = failure(run, out, raw, out)
+    assert "another run is writing it" in line
+    assert writing.poll() is None
+
+
+def test_ctrl_c_leaves_nothing(raw, out, writing):
+    writing.send_signal(signal.SIGINT)
+    assert writing.wait(timeout=30) == 0, "the script drops the exit code"
+    assert leftovers(out) == []
+
+
+# The command line
+
+
+def test_help_is_at_once():
+    start = time.perf_counter()
+    command = [sys.executable, str(ROOT / "tools/convert_isic.py"), "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "--short-edge" in shown
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "0.7,0.2"], "0.7,0.2 is not two or three positive fractions that sum to 1"),
+        (["--split", "1"], "is not two or three positive fractions"),
+        (["--split", "1,0"], "is not two or three positive fractions"),
+        (["--split", "a,b"], "is not two or three positive fractions"),
+        (["--splits", "train"], "train is not a list of training,validation,test"),
+        (["--short-edge", "0"], "--short-edge"),
+        (["--workers", "-1"], "--workers"),
+        (["--images", "x"], "--images needs --layout pairs"),
+        (["--layout", "pairs", "--year", "2017"], "--year needs --layout isic"),
+        (["--group-csv", "x"], "--group-csv needs --split"),
+        (["--split", "0.5,0.5", "--group-column", "x"], "--group-column needs --group-csv"),
+    ],
+)
+def test_wrong_usage(raw, out, run, capsys, arguments, message):
+    with pytest.raises(SystemExit, match="2"):
+        run(raw, out, *arguments)
+    assert message in capsys.readouterr().err
+
+
+# Real data
+
+
+@pytest.mark.shared_data
+def test_nails(shared_data, out, run):
+    code, stdout, stderr = run(shared_data / "nails", out, "--layout", "pairs")
+    assert code == 0, stderr
+    assert "40 training" in stdout
+    rows = index(out).values()
+    assert {row["id"].split("/")[0] for row in rows} == {"1", "2", "3", "4"}
+    assert all(2 <= int(row["components"]) <= 10 for row in rows)
+
+
+@pytest.mark.shared_data
+def test_skin_types(shared_data, out, run):
+    arguments = ("--layout", "pairs", "--images", "*/image", "--masks", "*/label", "--mask-suffix", "_mask")
+    code, _, stderr = run(shared_data / "skin_types", out, *arguments, "--split", "0.6,0.4")
+    assert code == 0, stderr
+    rows = index(out).values()
+    assert {(row["width"], row["height"]) for row in rows} == {("640", "480")}
+    assert {row["id"].split("/")[0] for row in rows} == {"acne_test", "hemo_test", "mela_test"}
+    assert sorted(row["split"] for row in rows) == ["training"] * 9 + ["validation"] * 6
+
+
+@pytest.mark.shared_data
+def test_odd_masks(shared_data, out, run):
+    raw = shared_data / "odd_masks"
+    code, stdout, stderr = run(raw, out, "--layout", "pairs", "--mask-suffix", "_segmentation")
+    assert code == 0, stderr
+    assert "rewritten" in stdout
+    assert "1 masks are lesion all over: ISIC_0024975" in stderr
+    for path in (out / "annotations/training").iterdir():
+        written = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert written.ndim == 2
+        assert set(np.unique(written)) <= {0, 255}
+    # Gray, as Pillow shows it, and not the indices of the palette.
+    shown = np.array(Image.open(raw / "masks/ISIC_0024316_segmentation.png").convert("L"))
+    assert np.array_equal(cv2.imread(str(out / "annotations/training/ISIC_0024316.png"), 0), shown)

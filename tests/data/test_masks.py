@@ -1,0 +1,155 @@
+import struct
+import zlib
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lesionseg.data.masks import decode_mask, encode_mask, lesion_pixels, read_mask
+from lesionseg.errors import DataError
+
+HEIGHT, WIDTH = 20, 31
+
+
+@pytest.fixture
+def gray():
+    """A lesion at the border, another part, and a hole."""
+    gray = np.zeros((HEIGHT, WIDTH), np.uint8)
+    gray[:8, :12] = 255
+    gray[3:5, 4:7] = 0
+    gray[15:18, 20:30] = 255
+    return gray
+
+
+def saved(picture: Image.Image, form: str = "PNG", **options) -> bytes:
+    file = BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def test_a_pixel_is_lesion_above_128():
+    assert lesion_pixels(np.array([[0, 127, 128, 129, 255]], np.uint8)).tolist() == [[False, False, False, True, True]]
+
+
+def test_gray_is_read_as_it_is(gray):
+    gray[0, :4] = [1, 127, 128, 129]
+    assert np.array_equal(decode_mask(saved(Image.fromarray(gray)), "m.png"), gray)
+
+
+def test_an_encoded_mask_is_decoded_alike(gray):
+    lesion = lesion_pixels(gray)
+    for mask in (lesion, lesion.astype(np.uint8)):
+        data = encode_mask(mask)
+        assert np.array_equal(decode_mask(data, "m.png"), gray)
+        assert Image.open(BytesIO(data)).mode == "L"
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_even_mask_is_read(value):
+    data = encode_mask(np.full((HEIGHT, WIDTH), value))
+    assert np.array_equal(decode_mask(data, "m.png"), np.full((HEIGHT, WIDTH), value, np.uint8))
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_palette_mask_is_what_a_person_sees(gray, inverted):
+    colors = [(255,) * 3, (0,) * 3] if inverted else [(0,) * 3, (255,) * 3]
+    picture = Image.fromarray((gray == 255).astype(np.uint8) ^ inverted)
+    picture = picture.convert("P")
+    picture.putpalette([channel for color in colors for channel in color])
+    data = saved(picture)
+    assert data[25] == 3, "not a palette PNG"
+    assert np.array_equal(decode_mask(data, "m.png"), gray)
+
+
+def test_a_one_bit_mask_is_read(gray):
+    data = saved(Image.fromarray(gray).convert("1"))
+    assert data[24] == 1, "not a 1-bit PNG"
+    assert np.array_equal(decode_mask(data, "m.png"), gray)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])
+def test_equal_channels_are_read(gray, form):
+    assert np.array_equal(decode_mask(saved(Image.fromarray(gray).convert("RGB"), form), "m"), gray)
+
+
+def test_a_jpeg_mask_keeps_its_lesion(gray):
+    data = saved(Image.fromarray(gray).convert("RGB"), "JPEG", quality=95)
+    assert np.array_equal(lesion_pixels(decode_mask(data, "m.jpg")), gray > 128)
+
+
+def test_a_jpeg_mask_is_turned_upright(gray):
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    data = saved(Image.fromarray(gray), "JPEG", quality=95, exif=orientation)
+    assert np.array_equal(lesion_pixels(decode_mask(data, "m.jpg")), np.rot90(gray > 128, -1))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_opaque_alpha_is_read(gray, mode):
+    assert np.array_equal(decode_mask(saved(Image.fromarray(gray).convert(mode)), "m.png"), gray)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_pixels_are_an_error(gray, mode):
+    picture = Image.fromarray(gray).convert(mode)
+    picture.putalpha(Image.fromarray(255 - gray // 255))
+    with pytest.raises(DataError, match=r"^m\.png: a mask with transparent pixels, expected opaque gray"):
+        decode_mask(saved(picture), "m.png")
+
+
+def test_a_coloured_mask_is_an_error(gray):
+    color = cv2.merge([gray, gray // 2, gray])
+    with pytest.raises(DataError, match=r"^m\.png: a coloured mask, expected gray 0 = skin and 255 = lesion"):
+        decode_mask(saved(Image.fromarray(color)), "m.png")
+
+
+def test_sixteen_bits_are_an_error(gray):
+    with pytest.raises(DataError, match=r"^m\.png: a mask of type uint16, expected 8-bit gray"):
+        decode_mask(saved(Image.fromarray(gray.astype(np.uint16) * 257)), "m.png")
+
+
+def test_class_indices_are_an_error(gray):
+    with pytest.raises(DataError, match=r"^m\.png: a mask of the values 0 and 1, expected gray .* Multiply it by 255"):
+        decode_mask(saved(Image.fromarray(gray // 255)), "m.png")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_file_that_breaks_off_is_an_error(form, kept):
+    noise = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH), np.uint8) * 255
+    data = saved(Image.fromarray(noise), form)
+    with pytest.raises(DataError, match=r"^m: the file breaks off before its end, expected a whole picture"):
+        decode_mask(data[: int(len(data) * kept)], "m")
+
+
+def test_bytes_after_the_end_do_no_harm(gray):
+    assert np.array_equal(decode_mask(saved(Image.fromarray(gray)) + b"\n" * 100, "m.png"), gray)
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\nIEND\xaeB`\x82"])
+def test_what_is_no_picture_is_an_error(data):
+    with pytest.raises(DataError, match=r"^m\.png: not a readable picture"):
+        decode_mask(data, "m.png")
+
+
+def test_a_size_beyond_reason_is_an_error():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(DataError, match="not a readable picture"):
+        decode_mask(data, "m.png")
+
+
+def test_reading_names_the_file(tmp_path, gray):
+    path = tmp_path / "m.png"
+    path.write_bytes(encode_mask(gray))
+    assert np.array_equal(read_mask(path), gray)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=str(path)):
+        read_mask(path)
+    with pytest.raises(FileNotFoundError):
+        read_mask(tmp_path / "none.png")

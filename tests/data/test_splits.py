@@ -1,0 +1,154 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from lesionseg.data.pairs import Listing, Pair
+from lesionseg.data.sources import Source
+from lesionseg.data.splits import random_splits, read_groups, split_again
+from lesionseg.errors import DataError
+
+HALVES = {"training": Fraction(1, 2), "validation": Fraction(1, 2)}
+THIRDS = {"training": Fraction("0.5625"), "validation": Fraction("0.1875"), "test": Fraction("0.25")}
+
+
+def pairs(count):
+    source = Source(Path("raw"), "name", 0)
+    return [Pair(f"ISIC_{number:07}", "training", source, source) for number in range(count)]
+
+
+def members(assigned):
+    found = {}
+    for pair in assigned:
+        found.setdefault(pair.split, []).append(pair.id)
+    return found
+
+
+def sizes(assigned):
+    return {split: len(ids) for split, ids in members(assigned).items()}
+
+
+def test_sizes_are_the_fractions():
+    assert sizes(random_splits(pairs(160), THIRDS)) == {"training": 90, "validation": 30, "test": 40}
+    assert sizes(random_splits(pairs(40), {"training": Fraction("0.75"), "validation": Fraction("0.25")})) == {
+        "training": 30,
+        "validation": 10,
+    }
+
+
+def test_every_image_is_in_one_split_in_order():
+    assigned = random_splits(pairs(50), THIRDS)
+    assert sorted(pair.id for pair in assigned) == [pair.id for pair in pairs(50)]
+    assert list(members(assigned)) == ["training", "validation", "test"]
+    for ids in members(assigned).values():
+        assert ids == sorted(ids)
+
+
+def test_the_order_of_files_does_not_matter():
+    assert random_splits(pairs(50)[::-1], THIRDS) == random_splits(pairs(50), THIRDS)
+
+
+def test_seeds_differ_and_repeat():
+    assert random_splits(pairs(50), HALVES, seed=1) == random_splits(pairs(50), HALVES, seed=1)
+    assert random_splits(pairs(50), HALVES, seed=1) != random_splits(pairs(50), HALVES, seed=0)
+
+
+def test_the_split_is_not_in_the_order_of_names():
+    training = members(random_splits(pairs(200), HALVES))["training"]
+    in_first_half = sum(id < "ISIC_0000100" for id in training)
+    assert 35 < in_first_half < 65
+
+
+def test_a_split_stays_the_same_in_later_versions():
+    training = members(random_splits(pairs(6), HALVES))["training"]
+    assert training == ["ISIC_0000000", "ISIC_0000002", "ISIC_0000003"]
+
+
+def test_groups_stay_together():
+    groups = {pair.id: f"patient {number // 4}" for number, pair in enumerate(pairs(60)) if number < 40}
+    assigned = random_splits(pairs(60), HALVES, groups=groups)
+    splits_of = {}
+    for pair in assigned:
+        if pair.id in groups:
+            splits_of.setdefault(groups[pair.id], set()).add(pair.split)
+    assert len(splits_of) == 10
+    assert all(len(splits) == 1 for splits in splits_of.values())
+    assert {split for splits in splits_of.values() for split in splits} == {"training", "validation"}
+    assert abs(sizes(assigned)["training"] - 30) <= 4
+
+
+def test_a_group_may_be_called_like_an_image():
+    groups = {"ISIC_0000000": "ISIC_0000001"}
+    assert len(random_splits(pairs(2), HALVES, groups=groups)) == 2
+
+
+def test_no_split_is_empty():
+    assert sizes(random_splits(pairs(2), {"training": Fraction("0.75"), "validation": Fraction("0.25")})) == {
+        "training": 1,
+        "validation": 1,
+    }
+    with pytest.raises(DataError, match="3 images in 1 groups leave validation and test empty, expected images in"):
+        random_splits(pairs(3), THIRDS, groups={pair.id: "one" for pair in pairs(3)})
+
+
+def table(tmp_path, text):
+    path = tmp_path / "groups.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_groups_are_read_as_ham10000_writes_them(tmp_path):
+    path = table(
+        tmp_path, "lesion_id,image_id,dx\nHAM_1,ISIC_1,nv\nHAM_1,ISIC_2,nv\nHAM_2,ISIC_3,mel\nHAM_9,other,mel\n"
+    )
+    assert read_groups(path, ["ISIC_1", "ISIC_2", "ISIC_3"]) == {
+        "ISIC_1": "HAM_1",
+        "ISIC_2": "HAM_1",
+        "ISIC_3": "HAM_2",
+    }
+
+
+def test_images_go_by_name_path_or_file(tmp_path):
+    path = table(tmp_path, "\ufeffimage_id,patient_id\nISIC_1.jpg,p1\n2/ISIC_2,p2\nISIC_2,p3\n")
+    assert read_groups(path, ["1/ISIC_1", "2/ISIC_2"]) == {"1/ISIC_1": "p1", "2/ISIC_2": "p2"}
+
+
+def test_the_column_of_groups_is_chosen(tmp_path):
+    path = table(tmp_path, "isic_id,patient_id,lesion_id,site\na,p,l,s\n")
+    assert read_groups(path, ["a"], "lesion_id") == {"a": "l"}
+    assert read_groups(path, ["a"], "site") == {"a": "s"}
+    with pytest.raises(DataError, match=r"columns are isic_id, patient_id, lesion_id, site, .* with --group-column"):
+        read_groups(path, ["a"])
+    with pytest.raises(DataError, match=r"expected one of image_id, .* and person"):
+        read_groups(path, ["a"], "person")
+
+
+@pytest.mark.parametrize("text", ["", "image_id\na\n", "name,lesion_id\na,l\n"])
+def test_columns_that_are_not_there(tmp_path, text):
+    with pytest.raises(DataError, match=r"groups\.csv: the columns are"):
+        read_groups(table(tmp_path, text), ["a"])
+
+
+def test_images_without_row_or_with_two_groups(tmp_path):
+    path = table(tmp_path, "image_id,lesion_id\na,1\na,1\nb,1\nb,2\n")
+    assert read_groups(path, ["a"]) == {"a": "1"}
+    with pytest.raises(DataError, match=r"1 of 2 images have more than one lesion_id \(b\), expected one row"):
+        read_groups(path, ["a", "b"])
+    with pytest.raises(DataError, match=r"2 of 3 images have no row \(c, d\), expected one row for each image_id"):
+        read_groups(path, ["a", "c", "d"])
+
+
+def test_an_empty_group_is_no_group(tmp_path):
+    path = table(tmp_path, "image_id,lesion_id\n" + "".join(f"{pair.id},\n" for pair in pairs(4)))
+    assert read_groups(path, [pair.id for pair in pairs(4)]) == {}
+    listing = Listing([], pairs(4))
+    split_again(listing, HALVES, group_csv=path)
+    assert sizes(listing.pairs) == {"training": 2, "validation": 2}
+    assert listing.notes == [f"{path}: 4 images have an empty group, each counts as one"]
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_bytes("image_id,lesion_id\na,\xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match="expected a CSV file in UTF-8"):
+        read_groups(path, ["a"])

@@ -1,0 +1,175 @@
+"""Turn a release of ISIC 2016, 2017 or 2018, or any images with masks, into a data set folder."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from lesionseg.cli import tool
+from lesionseg.data.isic import MASK_SUFFIX, RELEASES, find_release
+from lesionseg.data.pairs import SPLITS, find_pairs
+from lesionseg.data.splits import split_again
+from lesionseg.errors import DataError
+
+EPILOG = """\
+examples:
+  the archives or extracted folders of ISIC 2018 Task 1, as they are:
+    python tools/convert_isic.py data/raw/isic2018 data/isic2018
+  training images shrunk to 512 pixels, validation and test as released:
+    python tools/convert_isic.py data/raw/isic2018 data/isic2018_512 --short-edge 512
+  HAM10000, split at random with all images of a lesion in one split:
+    python tools/convert_isic.py data/raw/ham data/ham --layout pairs \\
+      --images 'HAM10000_images_part_*' --masks HAM10000_segmentations_lesion_tschandl \\
+      --split 0.7,0.15,0.15 --group-csv data/raw/ham/HAM10000_metadata.csv
+  PH2, a folder for every image:
+    python tools/convert_isic.py data/raw/ph2 data/ph2 --layout pairs \\
+      --images '*/*_Dermoscopic_Image' --masks '*/*_lesion' --mask-suffix _lesion
+
+OUT gets images/<split>/<id>.jpg, annotations/<split>/<id>.png with masks of 0 and 255, splits/<split>.txt,
+and index.csv with the size, lesion share and number of components of every released pair.
+Hard-linked files are the very files of RAW: do not edit them in place.
+"""
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    args = _parse(argv)
+    from lesionseg.data.convert import convert
+
+    if args.layout == "pairs":
+        listing = find_pairs(args.raw, args.images, args.masks, args.mask_suffix)
+    else:
+        listing = find_release(args.raw, args.year, args.splits)
+    if args.split:
+        _check_not_mixed(args, {pair.split for pair in listing.pairs})
+        split_again(listing, args.split, args.seed, args.group_csv, args.group_column)
+    for note in listing.notes:
+        print(f"note: {note}", file=sys.stderr)
+    made = convert(listing, args.out, args.short_edge, args.workers, args.overwrite)
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
+    files = ", ".join(f"{count} {how}" for how, count in made.files.items())
+    print(f"Made {args.out}: {pairs} (files: {files})")
+
+
+def _check_not_mixed(args: argparse.Namespace, official: set[str]) -> None:
+    if len(official) > 1 and not args.splits:
+        raise DataError(
+            f"{args.raw}: --split would mix its official splits {', '.join(sorted(official))}, expected one of them. "
+            "Choose it with --splits, or name there those that shall be mixed."
+        )
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("raw", metavar="RAW", type=Path, help="the folder that holds the release or the pictures")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the data set folder to make")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an earlier OUT, and what was added to it, once the new one is complete",
+    )
+    parser.add_argument(
+        "--short-edge",
+        metavar="PIXELS",
+        type=_positive,
+        help="shrink larger training pairs until their shorter edge has that length; "
+        "validation and test keep the size that scores count",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=_positive, default=_cores(), help="how many decode at once (default: all cores)"
+    )
+    parser.add_argument(
+        "--layout", choices=["isic", "pairs"], default="isic", help="a release (default), or any images and masks"
+    )
+
+    release = parser.add_argument_group("--layout isic")
+    release.add_argument("--year", type=int, choices=sorted(RELEASES), help="which one, where RAW holds several")
+    release.add_argument(
+        "--splits",
+        metavar="SPLIT,...",
+        type=_splits,
+        help="only these of training,validation,test (default: all there)",
+    )
+
+    pairs = parser.add_argument_group("--layout pairs")
+    pairs.add_argument(
+        "--images",
+        metavar="DIR",
+        help="folder of the images, from RAW, or a quoted pattern such as '*/image' for several; sub-folders become "
+        "part of the ids (default: the folder in RAW that is called like images)",
+    )
+    pairs.add_argument("--masks", metavar="DIR", help="the same for the masks; may be the folder of the images")
+    pairs.add_argument(
+        "--mask-suffix",
+        metavar="_ENDING",
+        default=MASK_SUFFIX,
+        help="what ends the names of masks; those without it are taken as they are (default: %(default)s)",
+    )
+
+    split = parser.add_argument_group("random split, for data without an official one")
+    split.add_argument(
+        "--split",
+        metavar="F,F[,F]",
+        type=_fractions,
+        help="two fractions are training,validation, three are training,validation,test "
+        "(default: the official split, or all training)",
+    )
+    split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
+    split.add_argument(
+        "--group-csv", metavar="FILE", type=Path, help="table with a column image_id, to keep groups of images together"
+    )
+    split.add_argument("--group-column", metavar="NAME", help="its column of groups (default: patient_id or lesion_id)")
+    args = parser.parse_args(argv)
+    _check_together(parser, args)
+    return args
+
+
+def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    other = {"isic": ["images", "masks"], "pairs": ["year", "splits"]}[args.layout]
+    for name, needed in [
+        *((name, "--layout isic" if args.layout == "pairs" else "--layout pairs") for name in other),
+        *([] if args.split else [("group_csv", "--split")]),
+        *([] if args.group_csv else [("group_column", "--group-csv")]),
+    ]:
+        if getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} needs {needed}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _splits(text: str) -> list[str]:
+    splits = text.split(",")
+    if not set(splits) <= set(SPLITS):
+        raise argparse.ArgumentTypeError(f"{text} is not a list of {','.join(SPLITS)}")
+    return splits
+
+
+def _fractions(text: str) -> dict[str, Fraction]:
+    """Fraction reads 0.7,0.15,0.15 without rounding, so they sum to 1 exactly."""
+    try:
+        fractions = [Fraction(number) for number in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        fractions = []
+    if not 2 <= len(fractions) <= 3 or sum(fractions) != 1 or min(fractions) <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not two or three positive fractions that sum to 1")
+    return dict(zip(SPLITS, fractions, strict=False))
+
+
+def _cores() -> int:
+    """The cores that this process may use; a batch system often gives fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
