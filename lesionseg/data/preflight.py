@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg.cli import progress
+from lesionseg.data.images import picture_size
 from lesionseg.data.masks import lesion_pixels, read_mask
-from lesionseg.data.picture_size import picture_size
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_text
 

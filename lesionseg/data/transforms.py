@@ -13,8 +13,8 @@ from mmengine.registry import DATA_SAMPLERS
 from mmseg.datasets.transforms import Albu
 from mmseg.registry import TRANSFORMS
 
-from lesionseg.data.masks import check_not_truncated, lesion_pixels, read_mask
-from lesionseg.data.picture_size import picture_size
+from lesionseg.data.images import picture_size
+from lesionseg.data.masks import decode_picture, lesion_pixels, read_mask
 from lesionseg.errors import DataError
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -42,12 +42,9 @@ class LoadLesionImage(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results["img_path"]
         data = Path(path).read_bytes()
-        check_not_truncated(data, path)
         height, width = picture_size(BytesIO(data), path)
         reduction = self._reduction(min(height, width))
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED.get(reduction, cv2.IMREAD_COLOR))
-        if image is None:
-            raise DataError(f"{path}: not a readable picture, expected an image. Copy or extract it again.")
+        image = decode_picture(data, path, _REDUCED.get(reduction, cv2.IMREAD_COLOR))
         results.update(img=image, img_shape=image.shape[:2], ori_shape=(height, width), decode_reduction=reduction)
         return results
 

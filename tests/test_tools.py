@@ -1,0 +1,146 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers import ROOT, load_tool
+
+from lesionseg.cli import tool
+from lesionseg.errors import DataError
+
+TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1300i_isic2018-128x128.py")
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_answers_without_loading_torch_numpy_or_openmmlab(name):
+    code = (
+        "import sys, runpy; sys.modules.update(torch=None, numpy=None, cv2=None, mmengine=None, mmcv=None); "
+        f"sys.argv = ['{name}', '--help']; runpy.run_path('{ROOT}/tools/{name}.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_wrong_usage_ends_with_2(name, capsys):
+    with pytest.raises(SystemExit) as ending:
+        load_tool(name).main(["--no-such-flag"])
+    assert ending.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("a.png: cut off,\n  expected whole."), "error: a.png: cut off, expected whole."),
+        (PermissionError(13, "Permission denied", "/x"), "error: /x: Permission denied. Choose a folder"),
+        (OSError(28, "No space left on device"), "error: file system: No space left on device. Free some space"),
+        (ModuleNotFoundError("No module named 'mmcv'", name="mmcv"), "Run `python tools/check_env.py`"),
+    ],
+)
+def test_errors_of_the_user_are_one_line_and_exit_code_1(error, line, capsys):
+    @tool
+    def main(argv=None):
+        raise error
+
+    assert main([]) == 1
+    printed = capsys.readouterr().err
+    assert line in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [AssertionError("ours"), ImportError("ours", name="lesionseg.data")])
+def test_our_own_faults_keep_their_traceback(error):
+    @tool
+    def main(argv=None):
+        raise error
+
+    with pytest.raises(type(error)):
+        main([])
+
+
+def test_several_faults_are_a_line_each(capsys):
+    @tool
+    def main(argv=None):
+        raise DataError("a: one", "b: two")
+
+    assert main([]) == 1
+    assert capsys.readouterr().err == "error: a: one\nerror: b: two\n"
+
+
+def test_stopping_by_hand_is_130(capsys):
+    @tool
+    def main(argv=None):
+        raise KeyboardInterrupt
+
+    assert main([]) == 130
+
+
+def test_phantoms_are_drawn_and_converted(tmp_path, capsys):
+    counts = ["--training", "4", "--validation", "2", "--test", "3", "--height", "48", "--width", "64"]
+    assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *counts]) == 0
+    assert load_tool("convert_isic").main([str(tmp_path / "release"), str(tmp_path / "out")]) == 0
+    assert "4 training, 2 validation, 3 test" in capsys.readouterr().out
+    assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *counts]) == 1
+
+
+def test_benchmark_of_the_input_gives_ratios_to_the_stock_way(isic_folder, capsys):
+    arguments = ["input", SMALL, "--images", "3", "--rounds", "1", "--cfg-options", f"data_root={isic_folder}"]
+    assert load_tool("benchmark").main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    stock = next(line.split() for line in lines if line.startswith("stock loading and resizing"))
+    own = next(line.split() for line in lines if line.startswith("this config's loading and resizing"))
+    assert float(own[-1]) == pytest.approx(float(own[-2]) / float(stock[-2]), abs=0.02)
+    assert "decoding at a reduced scale changed pixels by at most 0" in lines[-1]
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """The commands that the quickstart runs; each pretends to have done its work."""
+    ran = []
+
+    def run(command, check):
+        ran.append(command[1:])
+        name, *arguments = command[1:]
+        if name.endswith("train.py"):
+            work_dir = Path(arguments[arguments.index("--work-dir") + 1])
+            work_dir.mkdir(parents=True)
+            (work_dir / "last_checkpoint").write_text("/elsewhere/iter_300.pth")
+        if name.endswith("test.py"):
+            work_dir = Path(arguments[arguments.index("--work-dir") + 1])
+            (work_dir / "report.json").write_text(json.dumps({"per_image": {"dice": 0.91}}))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return ran
+
+
+def test_quickstart_runs_the_tools_of_a_user_and_prints_their_commands(commands, tmp_path, capsys):
+    assert load_tool("quickstart").main(["--work-dir", str(tmp_path)]) == 0
+    names = [command[0].rsplit("/", 1)[-1] for command in commands]
+    assert names == ["draw_phantoms.py", "convert_isic.py", "train.py", "test.py"]
+    assert commands[-1][2] == str(tmp_path / "model" / "iter_300.pth")
+    printed = capsys.readouterr().out
+    assert printed.count("\n$ uv run tools/") == 4
+    assert "mean Dice 0.910" in printed
+
+
+def test_quickstart_on_a_release_without_test_split_scores_its_validation(commands, tmp_path):
+    (tmp_path / "release").mkdir()
+    assert load_tool("quickstart").main(["--data", str(tmp_path / "release"), "--work-dir", str(tmp_path / "w")]) == 0
+    assert [command[0].rsplit("/", 1)[-1] for command in commands] == ["convert_isic.py", "train.py", "test.py"]
+    assert "test_dataloader.dataset.data_prefix.img_path=images/validation" in commands[-1]
+
+
+def test_quickstart_stops_where_a_tool_fails(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(subprocess, "run", lambda command, check: SimpleNamespace(returncode=1))
+    assert load_tool("quickstart").main(["--work-dir", str(tmp_path)]) == 1
+    assert "tools/draw_phantoms.py: ended with exit code 1" in capsys.readouterr().err
+
+
+def test_quickstart_needs_a_folder(tmp_path, capsys):
+    assert load_tool("quickstart").main(["--data", str(tmp_path / "none")]) == 1
+    assert "none: no such folder" in capsys.readouterr().err
