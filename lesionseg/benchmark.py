@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import cv2
@@ -16,12 +15,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from lesionseg.cli import progress
-from lesionseg.data.images import decode_image
+from lesionseg.data.images import read_image
 from lesionseg.data.transforms import LoadLesionImage
 from lesionseg.errors import DataError
 
 STOCK = {"LoadLesionImage": dict(type="LoadImageFromFile"), "LoadLesionMask": dict(type="LoadAnnotations")}
-LOADERS = tuple(STOCK)
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _stock(pipeline: Sequence[dict]) -> list[dict]:
 
 
 def _decode(sample: dict) -> np.ndarray:
-    return decode_image(Path(sample["img_path"]).read_bytes(), sample["img_path"])
+    return read_image(sample["img_path"])
 
 
 def _time(way: Callable, samples: Sequence[dict]) -> float:

@@ -14,8 +14,8 @@ Item = TypeVar("Item")
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
-# OpenMP's threads otherwise wait for each other by spinning for a millisecond. On few cores they then keep loader processes,
-# and any other program, from the very cores that they wait for. Read when torch is imported.
+# OpenMP's threads otherwise wait for each other by spinning for a millisecond. On few cores they then keep loader
+# processes, and any other program, from the very cores that they wait for. Read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 

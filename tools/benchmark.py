@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = load_config(Options.of(args))
     print(input_table(input_rows(cfg, args.originals, args.images, args.rounds)))
     largest, mean = decode_difference(cfg, args.images)
-    print(f"decoding at a reduced scale changed pixels by at most {largest} and on average {mean:.2f} gray levels of 255")
+    print(f"decoding at a reduced scale changed pixels by at most {largest}, on average {mean:.2f} gray levels")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Sizes, decoding and shrinking of images, and of masks in step with them."""
 
 from os import PathLike
+from pathlib import Path
 from typing import BinaryIO
 
 import cv2
@@ -49,6 +50,11 @@ def decode_image(data: bytes, name: str | PathLike) -> np.ndarray:
         DataError: not a picture, or cut off.
     """
     return decode_picture(data, name, cv2.IMREAD_COLOR)
+
+
+def read_image(path: str | PathLike) -> np.ndarray:
+    """Read a picture file; see `decode_image`."""
+    return decode_image(Path(path).read_bytes(), path)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:

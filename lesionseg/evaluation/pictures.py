@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lesionseg.data.masks import check_not_truncated, lesion_pixels, read_mask
+from lesionseg.data.images import read_image
+from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.errors import DataError
 from lesionseg.evaluation.results import ImageResult, unpack_mask
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
@@ -125,7 +125,7 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
 
 def _thumbnail(row: ImageResult) -> np.ndarray:
     """Draw one measured image small, (H, W, 3) uint8 BGR; shrunk first, so that lines stay visible."""
-    image, truth, prediction = _read_image(row.image), lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
+    image, truth, prediction = read_image(row.image), lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise DataError(f"{row.image}: the image or its mask has changed since it was measured. Measure again.")
     height, width = truth.shape
@@ -133,15 +133,6 @@ def _thumbnail(row: ImageResult) -> np.ndarray:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (truth, prediction)]
     return outline_picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), *small)
-
-
-def _read_image(path: str) -> np.ndarray:
-    data = Path(path).read_bytes()
-    check_not_truncated(data, path)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"{path}: not a readable picture, expected an image. Copy or extract it again.")
-    return image
 
 
 def _legend() -> list[Line2D]:
