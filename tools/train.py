@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from lesionseg.engine.launch import Options, train
 
     runner = train(Options.of(args), resume=args.resume)
-    print(f"trained {runner.iter} iterations; checkpoints, logs and learning_curve.png are in {runner.work_dir}")
+    if runner.rank == 0:
+        print(f"trained {runner.iter} iterations; checkpoints, logs and learning_curve.png are in {runner.work_dir}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
             values = [point.get(name, np.nan) for point in validations]
             score_axes.plot(steps, values, "o-", markersize=3, color=colour, label=score.replace("_", " "))
             best = int(np.nanargmax(values))
-            score_axes.annotate(f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8)
+            score_axes.annotate(
+                f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8, ha="right", va="bottom"
+            )
     score_axes.set(xlabel="iteration", ylabel="mean over the validation images", title="Validation scores per image")
     for axes in (loss_axes, score_axes):
         axes.grid(alpha=0.3)
