@@ -17,8 +17,8 @@ from lesionseg.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "mask2former"
-PHANTOM_CONFIG = CONFIGS / "mask2former_r18-w64_1xb8-240i_phantom-128x128.py"
-ISIC_CONFIG = CONFIGS / "mask2former_r18-w64_1xb8-1300i_isic2018-128x128.py"
+PHANTOM_CONFIG = CONFIGS / "mask2former_r18-w48_1xb8-300i_phantom-128x128.py"
+ISIC_CONFIG = CONFIGS / "mask2former_r18-w48_1xb8-1700i_isic2018-128x128.py"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     release = Path(args.data) if args.data else work_dir / "release"
     if not args.data and not release.exists():
         _run("draw_phantoms.py", release)
-    _run("convert_isic.py", release, data, "--short-edge", 192, "--overwrite")
+    _run("convert_isic.py", release, data, "--short-edge", 128, "--overwrite")
     root = f"data_root={data}"
     _run("train.py", config, "--work-dir", model, "--cfg-options", root)
     checkpoint = model / (model / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
