@@ -31,7 +31,7 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
         try:
             return main(argv) or EXIT_DONE
         except DataError as error:
-            return _fail(*error.args)
+            return _fail(*map(_last_error, error.args))
         except ImportError as error:
             if (error.name or "").startswith("lesionseg"):
                 raise
@@ -77,6 +77,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def _last_error(message: str) -> str:
+    """What a loader process raises arrives with its whole traceback as the message."""
+    return str(message).rsplit("DataError: ", 1)[-1]
 
 
 def _fail(*messages: str) -> int:

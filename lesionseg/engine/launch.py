@@ -250,9 +250,11 @@ def _starting_weights(cfg: Config, config: str) -> str:
     try:
         return str(fetch_weights(cfg.load_from))
     except (URLError, OSError, RuntimeError) as error:
-        scratch = re.sub(r"(\d+xb\d+)-(?!scratch)", r"\1-scratch-", Path(config).name)
+        # All that is changed beside the number of images gives way: 1xb4-ema-20k becomes 1xb4-scratch-20k.
+        scratch = Path(config).with_name(re.sub(r"(\d+xb\d+)-([a-z]+-)*", r"\1-scratch-", Path(config).name))
+        without = scratch if scratch.is_file() else "--cfg-options load_from=None"
         raise DataError(
             f"{cfg.load_from}: the starting weights cannot be fetched ({getattr(error, 'reason', error)}), expected "
             f"access to that address. Fetch them elsewhere and add --cfg-options load_from=FILE, or train without: "
-            f"{Path(config).with_name(scratch)}."
+            f"{without}."
         ) from error

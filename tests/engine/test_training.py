@@ -203,12 +203,21 @@ def test_bad_mask_stops_the_training_before_it_starts(capsys, isic_folder, tmp_p
     assert not (tmp_path / "w").exists()
 
 
+def test_cut_off_image_is_told_by_a_loader_process_without_its_traceback(capsys, isic_folder, tmp_path):
+    folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
+    for image in (folder / "images" / "training").iterdir():
+        image.write_bytes(image.read_bytes()[:-200])
+    arguments = [CONFIG, "--work-dir", tmp_path / "w", *options(folder)]
+    fails(capsys, "train", arguments, r"^error: [^ ]*ISIC_000000\d.jpg: the file breaks off")
+
+
 def test_nothing_to_resume(capsys, isic_folder, tmp_path):
     arguments = [CONFIG, "--resume", "--work-dir", tmp_path / "w", *options(isic_folder)]
     fails(capsys, "train", arguments, "no checkpoint to resume from")
 
 
-def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("change", ["", "ema-"])
+def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_path, monkeypatch, change):
     from urllib.error import URLError
 
     def refuse(*args):
@@ -216,7 +225,7 @@ def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_pa
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    config = ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py"
+    config = ROOT / f"configs/mask2former/mask2former_r50_1xb4-{change}20k_isic2018-512x512.py"
     arguments = [config, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={isic_folder}"]
     scratch = "mask2former_r50_1xb4-scratch-20k_isic2018-512x512.py"
     fails(capsys, "train", arguments, rf"cannot be fetched \(no route to host\).*{scratch}")
