@@ -19,7 +19,7 @@ from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
 
-CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w48_1xb8-1700i_isic2018-128x128.py")
+CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py")
 LENGTH = 6
 MIDDLE = 3
 
@@ -186,7 +186,7 @@ def test_wrong_option(capsys, tmp_path):
 
 def test_schedule_of_another_length(capsys):
     arguments = [CONFIG, "--cfg-options", "train_cfg.max_iters=10"]
-    fails(capsys, "train", arguments, r"schedule ends after 1700 iterations, expected the 10 .* max_iters=10")
+    fails(capsys, "train", arguments, r"schedule ends after 1250 iterations, expected the 10 .* max_iters=10")
 
 
 def test_missing_data(capsys, tmp_path):
