@@ -70,7 +70,7 @@ load_from = None
 
 # Schedule
 max_iters = 1250  # x 8 images / 2594 = 4 epochs
-warmup_iters = 100
+warmup_iters = 74
 val_interval = 625
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 optim_wrapper = dict(
