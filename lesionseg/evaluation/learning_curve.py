@@ -16,11 +16,9 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
         validations: one dict a validation: `step` in iterations, `loss` where it was measured, and
             scores in 0..1 named as LesionMetric names them.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     loss_axes, score_axes = figure.subplots(1, 2)
     _draw_losses(loss_axes, losses, validations)
     steps = [point["step"] for point in validations]
