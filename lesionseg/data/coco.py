@@ -1,0 +1,329 @@
+"""The masks of a data set folder as COCO files, and any COCO file as masks."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lesionseg import __version__
+from lesionseg.cli import progress
+from lesionseg.data.coco_file import category_ids, check_lists, mask_name, read_lists
+from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, split_instances
+from lesionseg.data.images import picture_size
+from lesionseg.data.isic import MASK_SUFFIX
+from lesionseg.data.masks import encode_mask, lesion_pixels, read_mask
+from lesionseg.data.pairs import SPLITS, Listing, Named, Pair
+from lesionseg.data.sources import PICTURE_SUFFIXES, Source, list_files
+from lesionseg.errors import DataError, first_names
+from lesionseg.files import write_aside
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CATEGORY = "lesion"
+
+_MOST_FAULTS = 5
+
+
+@dataclass
+class Made:
+    """What a conversion has made.
+
+    Attributes:
+        counts: file or folder -> how many images and how many instances.
+        notes: what the user should know, a line each.
+    """
+
+    counts: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How masks become annotations.
+
+    Attributes:
+        instances: "whole" for one instance a mask, "components" for one per 8-connected component.
+        min_area: pixels; smaller instances are dropped.
+        category: the name of the only category, whose id is 1.
+        polygons: write polygons, which fill the holes, in place of exact RLE.
+    """
+
+    instances: str = "whole"
+    min_area: int = 1
+    category: str = CATEGORY
+    polygons: bool = False
+
+
+def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: bool = False) -> Made:
+    """Write annotations/instances_<split>.json for every split of a data set folder, all of them or none.
+
+    The same masks give the same bytes. `file_name` is the path below images/<split>, and an image
+    without an instance is listed too.
+
+    Args:
+        folder: holds images/<split>/<id>.jpg and annotations/<split>/<id>.png, or <id>_segmentation.png.
+        style: how masks become annotations.
+        overwrite: whether earlier files may be replaced.
+
+    Raises:
+        DataError: there is no split or an unpaired file, a mask cannot be used or has another size than its image, a
+            split has no instance, a file is in the way, or the file of a split that is not here has other categories.
+        OSError: the folder cannot be read or written.
+    """
+    folder = Path(folder)
+    listing = _list_splits(folder)
+    files = {split: _json_path(folder, split) for split in dict.fromkeys(pair.split for pair in listing.pairs)}
+    faults = [*listing.faults, *_obstacles(folder, files.values(), style.category, overwrite)]
+    if faults:
+        raise DataError(*faults)
+    entries = {split: _Entries() for split in files}
+    results = _convert_all(partial(_annotate, style=style), listing.pairs, "masks to COCO", folder)
+    for pair, result in zip(listing.pairs, results, strict=True):
+        entries[pair.split].add(pair, result)
+    faults = [
+        f"{folder / 'annotations' / split}: none of its {len(found.images)} masks has an instance, expected one of "
+        f"{style.min_area} pixels or more, gray above 128. Check the masks and --min-area."
+        for split, found in entries.items()
+        if not found.annotations
+    ]
+    if faults:
+        raise DataError(*faults)
+    made = Made(notes=listing.notes)
+    with ExitStack() as stack:
+        for split, found in entries.items():
+            stack.enter_context(write_aside(files[split])).write_text(found.to_json(style), encoding="utf-8")
+            made.counts[files[split]] = len(found.images), len(found.annotations)
+            made.notes += [f"{files[split]}: {note}" for note in found.notes(style)]
+    return made
+
+
+def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: str | None = None) -> Made:
+    """Draw the instances of each image of a COCO file into one mask, <id>.png with 0 and 255.
+
+    The id is `file_name` without its extension; its folders are kept. An image without annotations gets an empty mask.
+
+    Args:
+        json_path: a COCO file with images, annotations and categories; RLE, compressed or not, or polygons.
+        out_dir: a new or empty folder; it is made whole or not at all.
+        category: draw only instances of that name; may be left out where the annotations have but one.
+
+    Raises:
+        DataError: all faults of the file, in its lists or else in its segmentations, or the folder is in the way.
+        OSError: the file cannot be read, or the folder not written.
+    """
+    path, out = Path(json_path), Path(out_dir)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
+    coco = read_lists(path)
+    check_lists(path, coco)
+    wanted = category_ids(path, coco, category)
+    annotations = defaultdict(list)
+    for annotation in coco["annotations"]:
+        if annotation["category_id"] in wanted:
+            annotations[annotation["image_id"]].append(annotation)
+    jobs = [(image, annotations[image["id"]]) for image in coco["images"]]
+    with write_aside(out) as aside:
+        for image in coco["images"]:
+            (aside / mask_name(image)).parent.mkdir(parents=True, exist_ok=True)
+        for _ in _convert_all(partial(_draw, path=path, folder=aside), jobs, "COCO to masks", path):
+            pass
+    empty = [image["file_name"] for image, instances in jobs if not instances]
+    notes = [f"{out}: {len(empty)} of {len(jobs)} masks are empty ({first_names(empty)})"] if empty else []
+    return Made({out: (len(jobs), sum(len(instances) for _, instances in jobs))}, notes)
+
+
+def _list_splits(folder: Path) -> Listing:
+    listing = Listing([folder])
+    for split in SPLITS:
+        images, masks = folder / "images" / split, folder / "annotations" / split
+        found = [_pictures(part, listing) if part.is_dir() else [] for part in (images, masks)]
+        if any(found):
+            image_ids = [(str(PurePosixPath(source.name).with_suffix("")), source) for source in found[0]]
+            mask_ids = [(_mask_id(source), source) for source in found[1]]
+            listing.match(
+                split,
+                Named(images, image_ids),
+                Named(masks, mask_ids),
+                expected=("<id>.jpg or another picture", f"<id>.png or <id>{MASK_SUFFIX}.png"),
+                advice="Put them there, or take their partners away.",
+            )
+    if not listing.pairs and not listing.faults:
+        listing.faults.append(
+            f"{folder}: no pictures in images/{{{','.join(SPLITS)}}}, expected a data set folder. "
+            "Make one with tools/convert_isic.py."
+        )
+    return listing
+
+
+def _pictures(part: Path, listing: Listing) -> list[Source]:
+    sources = list_files(part)
+    listing.note_left_out((source for source in sources if source.suffix not in PICTURE_SUFFIXES), "picture")
+    return [source for source in sources if source.suffix in PICTURE_SUFFIXES]
+
+
+def _mask_id(source: Source) -> str:
+    stem = str(PurePosixPath(source.name).with_suffix(""))
+    return stem[: -len(MASK_SUFFIX)] if stem.lower().endswith(MASK_SUFFIX) else stem
+
+
+def _json_path(folder: Path, split: str) -> Path:
+    return folder / "annotations" / f"instances_{split}.json"
+
+
+def _obstacles(folder: Path, files: Collection[Path], category: str, overwrite: bool) -> list[str]:
+    """Faults where files are in the way, or where those that stay beside them speak of other categories."""
+    faults = []
+    for path in (_json_path(folder, split) for split in SPLITS):
+        if not path.exists():
+            continue
+        if path not in files:
+            names = sorted({str(entry.get("name")) for entry in read_lists(path)["categories"]})
+            if names != [category]:
+                faults.append(
+                    f"{path}: its categories are {first_names(names)}, expected {category} in all splits. "
+                    "Choose the same with --category, or remove the file."
+                )
+        elif not overwrite:
+            faults.append(f"{path}: exists, expected nothing there. Move it away or pass --overwrite.")
+    return faults
+
+
+def _convert_all(
+    convert: Callable[[Item], Result], items: Sequence[Item], description: str, where: Path
+) -> Iterator[Result]:
+    """Convert items on all cores, in their order; their faults, where there are any, once all have been looked at.
+
+    OpenCV and zlib let threads work side by side.
+    """
+
+    def attempt(item: Item) -> Result | DataError:
+        try:
+            return convert(item)
+        except DataError as error:
+            return error
+
+    faults: list[str] = []
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for result in progress(pool.map(attempt, items), len(items), description):
+            if isinstance(result, DataError):
+                faults += result.args
+            elif not faults:
+                yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if len(faults) > _MOST_FAULTS:
+        faults[_MOST_FAULTS:] = [f"{where}: {len(faults)} such faults in all, expected none. Mend the others too."]
+    if faults:
+        raise DataError(*faults)
+
+
+@dataclass(frozen=True)
+class _Annotated:
+    """A mask in the words of COCO.
+
+    Attributes:
+        height, width: pixels.
+        annotations: of its instances, without ids.
+        dropped: how many instances were too small.
+        pixels: lesion pixels of the instances that were not.
+        changed: how many pixels polygons have changed.
+    """
+
+    height: int
+    width: int
+    annotations: list[dict[str, Any]]
+    dropped: int
+    pixels: int
+    changed: int
+
+
+def _annotate(pair: Pair, style: Style) -> _Annotated:
+    lesion = lesion_pixels(read_mask(pair.mask.path))
+    (height, width), size = lesion.shape, picture_size(pair.image.path, pair.image.path)
+    if size != (height, width):
+        raise DataError(
+            f"{pair.mask.path}: {width}x{height} pixels, expected the {size[1]}x{size[0]} of {pair.image.path}. "
+            "Put the matching mask there."
+        )
+    annotations = []
+    dropped = pixels = changed = 0
+    for instance in split_instances(lesion, style.instances):
+        area = int(np.count_nonzero(instance))
+        if area < style.min_area:
+            dropped += 1
+            continue
+        annotation = describe_instance(instance, style.polygons)
+        annotations.append(annotation)
+        pixels += area
+        if style.polygons:
+            drawn = decode_segmentation(annotation["segmentation"], height, width, str(pair.mask.path))
+            changed += int(np.count_nonzero(drawn != instance))
+    return _Annotated(height, width, annotations, dropped, pixels, changed)
+
+
+class _Entries:
+    """The entries of one COCO file, each as a line of JSON: full-size polygons take far less memory as text."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+        self.annotations: list[str] = []
+        self.empty: list[str] = []
+        self.dropped = self.pixels = self.changed = 0
+
+    def add(self, pair: Pair, mask: _Annotated) -> None:
+        image_id = len(self.images) + 1
+        self.images.append(_to_line(dict(id=image_id, file_name=pair.image.name, height=mask.height, width=mask.width)))
+        for annotation in mask.annotations:
+            number = len(self.annotations) + 1
+            self.annotations.append(_to_line(dict(id=number, image_id=image_id, category_id=1, **annotation)))
+        if not mask.annotations:
+            self.empty.append(pair.id)
+        self.dropped += mask.dropped
+        self.pixels += mask.pixels
+        self.changed += mask.changed
+
+    def to_json(self, style: Style) -> str:
+        info = dict(
+            description="Lesion masks as instances",
+            version=f"lesionseg {__version__}",
+            instances=style.instances,
+            min_area=style.min_area,
+            segmentation="polygons" if style.polygons else "RLE",
+        )
+        categories = [_to_line(dict(id=1, name=style.category))]
+        lists = dict(categories=categories, images=self.images, annotations=self.annotations)
+        body = "".join(f',\n"{name}":[\n' + ",\n".join(lines) + "\n]" for name, lines in lists.items())
+        return f'{{"info":{_to_line(info)}{body}}}\n'
+
+    def notes(self, style: Style) -> Iterator[str]:
+        if self.empty:
+            yield f"{len(self.empty)} of {len(self.images)} images have no instance ({first_names(self.empty)})"
+        if self.dropped:
+            yield f"dropped {self.dropped} instances of fewer than {style.min_area} pixels"
+        if style.polygons:
+            share = f"{self.changed / self.pixels:.4%} of the {self.pixels} lesion pixels"
+            yield f"polygons have no holes, which changed {self.changed} pixels ({share})"
+
+
+def _to_line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def _draw(job: tuple[dict[str, Any], list[dict[str, Any]]], path: Path, folder: Path) -> None:
+    image, annotations = job
+    mask = np.zeros((image["height"], image["width"]), np.uint8)
+    for annotation in annotations:
+        name = f"{path}: annotation {annotation.get('id')} of {image['file_name']}"
+        mask |= decode_segmentation(annotation.get("segmentation"), *mask.shape, name)
+    (folder / mask_name(image)).write_bytes(encode_mask(mask))

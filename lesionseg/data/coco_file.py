@@ -1,0 +1,141 @@
+"""The lists of a COCO file from anywhere: reading and checking them before a pixel is drawn."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lesionseg.errors import DataError, first_names
+
+Entry = dict[str, Any]
+
+
+def read_lists(path: Path) -> dict[str, list[Entry]]:
+    """Read a COCO file; what stands in its entries is not looked at yet.
+
+    Raises:
+        DataError: not JSON, or without the lists images, annotations and categories.
+        OSError: the file cannot be read.
+    """
+    try:
+        coco = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON file ({error}), expected COCO. Export it again.") from None
+    missing = [
+        name
+        for name in ("images", "annotations", "categories")
+        if not isinstance(coco, dict)
+        or not isinstance(coco.get(name), list)
+        or not all(isinstance(entry, dict) for entry in coco[name])
+    ]
+    if missing:
+        raise DataError(f"{path}: no list of {' or '.join(missing)} in it, expected COCO. Export it as COCO instances.")
+    return coco
+
+
+def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
+    """Raise DataError, with a line for each kind of fault in the lists; segmentations are not looked at."""
+    images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
+    if not images:
+        raise DataError(f"{path}: its list of images is empty, expected one or more. Export it with its images.")
+    ids_of_images = {image["id"] for image in images if _has_id(image)}
+    ids_of_categories = {category["id"] for category in categories if _has_id(category)}
+    named = [image for image in images if _has_name(image)]
+    checks = (
+        (
+            [image.get("file_name", image.get("id")) for image in images if not _is_complete(image)],
+            f"of {len(images)} images have no id, file_name, height or width",
+            "all four, sizes as whole numbers of pixels. Add them.",
+        ),
+        (
+            _repeated(image["id"] for image in images if _has_id(image)),
+            "image ids occur more than once",
+            "one image each. Renumber them.",
+        ),
+        (
+            _repeated(str(mask_name(image)) for image in named),
+            "masks would be written more than once",
+            "images of different names. Rename them.",
+        ),
+        (
+            [image["file_name"] for image in named if not _stays_inside(image)],
+            f"of {len(images)} file names lead out of the folder",
+            "names below the folder of the images. Shorten them.",
+        ),
+        (
+            [entry.get("id") for entry in categories if not _has_id(entry) or not isinstance(entry.get("name"), str)],
+            f"of {len(categories)} categories have no id or name",
+            "both. Add them.",
+        ),
+        (
+            [entry.get("id") for entry in annotations if not _refers(entry, "image_id", ids_of_images)],
+            f"of {len(annotations)} annotations have no image",
+            "an image_id that is in the list of images. Complete the list, or remove them.",
+        ),
+        (
+            [entry.get("id") for entry in annotations if not _refers(entry, "category_id", ids_of_categories)],
+            f"of {len(annotations)} annotations have no category",
+            "a category_id that is in the list of categories. Complete the list, or remove them.",
+        ),
+    )
+    faults = [
+        f"{path}: {len(wrong)} {fact} ({first_names(wrong)}), expected {expectation}"
+        for wrong, fact, expectation in checks
+        if wrong
+    ]
+    if faults:
+        raise DataError(*faults)
+
+
+def category_ids(path: Path, coco: Mapping[str, list[Entry]], category: str | None) -> set[int | str]:
+    """The ids that a category has in checked lists; without a name, all, where annotations are of one category only.
+
+    Raises:
+        DataError: there is no such category, or without a name there are several.
+    """
+    names = {entry["id"]: entry["name"] for entry in coco["categories"]}
+    if category is None:
+        # Annotation services add a category above all others, which no annotation is of.
+        used = sorted({names[annotation["category_id"]] for annotation in coco["annotations"]})
+        if len(used) > 1:
+            raise DataError(
+                f"{path}: its annotations are of the categories {first_names(used)}, expected one. "
+                "Choose it with --category."
+            )
+        return set(names)
+    if category not in names.values():
+        there = first_names(sorted(names.values())) or "none"
+        raise DataError(f"{path}: its categories are {there}, expected {category} among them. Check --category.")
+    return {number for number, name in names.items() if name == category}
+
+
+def mask_name(image: Entry) -> PurePosixPath:
+    """The path of an image's mask below the folder of the masks."""
+    return PurePosixPath(image["file_name"]).with_suffix(".png")
+
+
+def _has_id(entry: Entry) -> bool:
+    return isinstance(entry.get("id"), (int, str))
+
+
+def _has_name(image: Entry) -> bool:
+    return isinstance(image.get("file_name"), str) and PurePosixPath(image["file_name"]).name != ""
+
+
+def _is_complete(image: Entry) -> bool:
+    sizes = image.get("height"), image.get("width")
+    return _has_id(image) and _has_name(image) and all(type(size) is int and size > 0 for size in sizes)
+
+
+def _stays_inside(image: Entry) -> bool:
+    name = PurePosixPath(image["file_name"])
+    return not name.is_absolute() and ".." not in name.parts
+
+
+def _refers(annotation: Entry, key: str, ids: set[int | str]) -> bool:
+    return isinstance(annotation.get(key), (int, str)) and annotation[key] in ids
+
+
+def _repeated(values: Iterable[int | str]) -> list[int | str]:
+    seen: set[int | str] = set()
+    return [value for value in values if value in seen or seen.add(value)]

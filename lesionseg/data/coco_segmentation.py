@@ -1,0 +1,180 @@
+"""What a COCO annotation says about pixels: instances of a mask as RLE or polygons, and back.
+
+The format: https://cocodataset.org/#format-data. Run lengths go down the columns and begin with background; a
+coordinate counts from the outer edge of the first pixel, so the middle of that pixel is at 0.5.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_api
+
+from lesionseg.errors import DataError
+
+# Tools differ in where a pixel begins, and round; what lies further outside belongs to another image.
+_TOLERANCE = 1
+
+
+def split_instances(lesion: np.ndarray, instances: str) -> Iterator[np.ndarray]:
+    """Give the instances of a mask one by one; none where the mask is empty.
+
+    Args:
+        lesion: (H, W) bool.
+        instances: "whole" for all lesion pixels as one instance, "components" for each 8-connected component,
+            in the order in which their first pixels are met row by row.
+
+    Yields:
+        (H, W) uint8 in {0, 1}, in Fortran order as pycocotools wants it.
+    """
+    assert instances in ("whole", "components"), instances
+    if instances == "whole":
+        if lesion.any():
+            yield np.asfortranarray(lesion).view(np.uint8)
+        return
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(lesion.view(np.uint8), connectivity=8)
+
+    def first_pixel(label: int) -> tuple[int, int]:
+        # OpenCV labels blocks of 2 x 2 pixels, so its numbers follow the rows only roughly.
+        row = boxes[label, cv2.CC_STAT_TOP]
+        return row, np.argmax(labels[row] == label)
+
+    for label in sorted(range(1, count), key=first_pixel):
+        left, top, width, height, _ = boxes[label]
+        box = np.s_[top : top + height, left : left + width]
+        instance = np.zeros(lesion.shape, np.uint8, order="F")
+        instance[box] = labels[box] == label
+        yield instance
+
+
+def describe_instance(instance: np.ndarray, polygons: bool = False) -> dict[str, Any]:
+    """Describe one instance as COCO does.
+
+    Args:
+        instance: (H, W) uint8 in {0, 1} in Fortran order, not empty.
+        polygons: write polygons, which fill the holes, in place of exact RLE.
+
+    Returns:
+        segmentation: compressed RLE as dict(size=[H, W], counts=str), or a list of polygons.
+        area: pixels of the segmentation.
+        bbox: its box [x, y, width, height] in pixels.
+        iscrowd: 0.
+    """
+    if polygons:
+        segmentation = outline(instance)
+        rle = mask_api.merge(mask_api.frPyObjects(segmentation, *instance.shape))
+    else:
+        rle = mask_api.encode(instance)
+        segmentation = dict(size=rle["size"], counts=rle["counts"].decode("ascii"))
+    return dict(segmentation=segmentation, area=int(mask_api.area(rle)), bbox=mask_api.toBbox(rle).tolist(), iscrowd=0)
+
+
+def outline(instance: np.ndarray) -> list[list[int]]:
+    """The outer outlines of an instance, along the edges of its pixels.
+
+    pycocotools fills such polygons to the very pixels, holes apart. Polygons through the middles of the border
+    pixels, as `cv2.findContours` gives them, change 0.8 % of the lesion pixels of ISIC masks at 512 px and 5 % of
+    those of nails; shifted by half a pixel, which puts them where the pixels' middles are, 0.8 % and 3 %.
+
+    Args:
+        instance: (H, W) uint8 in {0, 1}.
+
+    Returns:
+        Polygons [x1, y1, x2, y2, ...] of pixel corners, x in [0, W] and y in [0, H].
+    """
+    left, top, width, height = cv2.boundingRect(instance)
+    box = instance[top : top + height, left : left + width]
+    # In a picture of twice the size, the border pixels 2n - 1 and 2n lie on either side of the corner n.
+    doubled = cv2.resize(box, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(2 * left, 2 * top))
+    polygons = []
+    for contour in contours:
+        corners = (contour[:, 0] + 1) // 2
+        moved = np.any(corners != np.roll(corners, 1, axis=0), axis=1)
+        polygons.append(corners[moved].ravel().tolist())
+    return polygons
+
+
+def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
+    """Decode the segmentation of an annotation; the union, where it has several polygons.
+
+    Args:
+        segmentation: RLE, compressed or not, or polygons, as read from JSON.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        name: what an error calls the annotation.
+
+    Returns:
+        (H, W) uint8 in {0, 1}.
+
+    Raises:
+        DataError: none of these forms, of another size than the image, or outside of it.
+    """
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, list)):
+        return _decode_rle(segmentation, height, width, name)
+    if isinstance(segmentation, list) and segmentation:
+        return _fill_polygons(segmentation, height, width, name)
+    raise DataError(f"{name}: it has no segmentation, expected RLE or polygons. Draw its outline, or remove it.")
+
+
+def _decode_rle(rle: dict[str, Any], height: int, width: int, name: str) -> np.ndarray:
+    if rle.get("size") != [height, width]:
+        raise DataError(
+            f"{name}: its RLE is of the size {rle.get('size')}, expected the image's [height, width], "
+            f"[{height}, {width}]. Correct the image's entry or the annotation."
+        )
+    runs = _decompress(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    # pycocotools takes runs that end too early, and leaves the pixels after them to what was in memory.
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
+        raise DataError(
+            f"{name}: its RLE counts do not make up the image, expected runs of {height * width} pixels in all. "
+            "Export the annotation again."
+        )
+    values = np.arange(len(runs)) % 2
+    return np.repeat(values.astype(np.uint8), runs).reshape(height, width, order="F")
+
+
+def _decompress(counts: str) -> list[int]:
+    """The run lengths of COCO's compressed form; [-1] where it is broken.
+
+    Each character from "0" on holds five bits, lowest first, and whether more follow; the last one's fifth bit is the
+    sign. From the fourth on, a run is stored as its difference to the one before the last (maskApi.c, rleToString).
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        bits = ord(character) - ord("0")
+        if not 0 <= bits < 64:
+            return [-1]
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return [-1] if shift else runs
+
+
+def _fill_polygons(polygons: Sequence[Any], height: int, width: int, name: str) -> np.ndarray:
+    try:
+        corners = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+    except (TypeError, ValueError):
+        corners = []
+    if not corners or min(map(len, corners)) < 3:
+        raise DataError(
+            f"{name}: its segmentation is no list of polygons, expected [[x1, y1, x2, y2, x3, y3, ...], ...]. "
+            "Export the annotation again."
+        )
+    points = np.concatenate(corners)
+    # Written so that NaN is outside; pycocotools ends the program at NaN and at very large numbers.
+    if not np.all((points >= -_TOLERANCE) & (points <= np.array([width, height]) + _TOLERANCE)):
+        raise DataError(
+            f"{name}: its polygon reaches x {points[:, 0].min():g} to {points[:, 0].max():g} and "
+            f"y {points[:, 1].min():g} to {points[:, 1].max():g}, expected it inside the image of {width}x{height} "
+            "pixels. Correct the image's entry or the annotation."
+        )
+    rles = mask_api.frPyObjects([polygon.ravel() for polygon in corners], height, width)
+    return mask_api.decode(mask_api.merge(rles))
