@@ -1,6 +1,7 @@
 """The pictures of a report: outlines on images, a contact sheet, the spread of the Jaccard index."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import cv2
@@ -21,7 +22,14 @@ PREDICTION_COLOUR = (0, 140, 255)
 
 _THUMBNAIL = 480  # pixels of the longer edge
 _PER_GROUP = 4
-_INK, _MUTED = "#222222", "#767676"
+_INK, _MUTED, _ACCENT = "#222222", "#767676", "#D55E00"
+_FILL = np.array(PREDICTION_COLOUR) / 255
+_BOX = dict(
+    widths=0.5,
+    patch_artist=True,
+    boxprops=dict(facecolor=(*_FILL, 0.35), edgecolor=_INK),
+    flierprops=dict(marker="o", markersize=4, markerfacecolor=_MUTED, markeredgewidth=0),
+)
 
 
 def outline_picture(
@@ -96,18 +104,10 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
     values = np.array([row.scores["jaccard"] for row in table])
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     box, histogram = figure.subplots(1, 2, sharey=True, width_ratios=[1, 3])
-    fill = np.array(PREDICTION_COLOUR) / 255
-    box.boxplot(
-        values,
-        widths=0.5,
-        patch_artist=True,
-        boxprops=dict(facecolor=(*fill, 0.35), edgecolor=_INK),
-        medianprops=dict(visible=False),
-        flierprops=dict(marker="o", markersize=4, markerfacecolor=_MUTED, markeredgewidth=0),
-    )
-    histogram.hist(values, bins=np.linspace(0, 1, 21), orientation="horizontal", color=(*fill, 0.6), edgecolor="white")
+    box.boxplot(values, medianprops=dict(visible=False), **_BOX)
+    histogram.hist(values, bins=np.linspace(0, 1, 21), orientation="horizontal", color=(*_FILL, 0.6), edgecolor="white")
     marks = (
-        ("mean", np.mean(values), "#D55E00", "-"),
+        ("mean", np.mean(values), _ACCENT, "-"),
         ("median", np.median(values), _INK, "--"),
         ("threshold", JACCARD_THRESHOLD, _MUTED, ":"),
     )
@@ -121,6 +121,48 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
     histogram.xaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.legend(frameon=False)
     return _encode(figure, "png", dpi=130)
+
+
+def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
+    """Plot side by side how the Jaccard index spreads over the same images in several tests.
+
+    Args:
+        tests: by the name to print, (N,) float64 in 0..1, the Jaccard of every image.
+
+    Returns:
+        A PNG file.
+    """
+    figure = Figure(figsize=(max(5, 0.8 + 1.55 * len(tests)), 5.2), layout="constrained")
+    axis = figure.subplots()
+    mean, median, threshold = (
+        dict(color=colour, linewidth=1.6, linestyle=style)
+        for colour, style in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":"))
+    )
+    axis.boxplot(list(tests.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
+    axis.axhline(JACCARD_THRESHOLD, **threshold)
+    axis.set_xticks(range(1, len(tests) + 1), _box_labels(tests), fontsize=9, color=_INK)
+    axis.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02))
+    axis.spines[["top", "right"]].set_visible(False)
+    lines = [
+        Line2D([], [], **style, label=label)
+        for style, label in ((mean, "mean"), (median, "median"), (threshold, f"threshold {JACCARD_THRESHOLD}"))
+    ]
+    images = len(next(iter(tests.values())))
+    figure.legend(handles=lines, title=f"{images} images", loc="outside upper center", ncols=3, frameon=False)
+    return _encode(figure, "png", dpi=130)
+
+
+def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
+    """Set name, mean and median below each other, the numbers of all tests on one height."""
+    # Broken where the parts of a name meet, if that is possible.
+    names = [re.findall(r".{1,17}(?:[-_/ ]|$)|.{1,18}", name) for name in tests]
+    height = max(map(len, names))
+    labels = []
+    for lines, values in zip(names, tests.values(), strict=True):
+        numbers = [f"mean {np.mean(values):.3f}", f"median {np.median(values):.3f}"]
+        labels.append("\n".join([*lines, *[""] * (height - len(lines)), *numbers]))
+    # A pair of dollars would be set as a formula.
+    return [label.replace("$", r"\$") for label in labels]
 
 
 def _thumbnail(row: ImageResult) -> np.ndarray:

@@ -1,0 +1,377 @@
+import csv
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from lesionseg.errors import DataError
+from lesionseg.evaluation.compare import (
+    COMPARED,
+    RESAMPLES,
+    Difference,
+    FinishedTest,
+    bootstrap_means,
+    compare,
+    comparison_csv,
+    comparison_markdown,
+    comparison_text,
+    read_tests,
+    short_names,
+    write_comparison,
+)
+from lesionseg.evaluation.report import provenance, write_report
+from lesionseg.evaluation.results import ImageResult
+from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion
+
+COCO = dict(bbox_mAP=0.6, bbox_mAP_50=0.9, bbox_mAP_75=0.7, segm_mAP=0.62, segm_mAP_50=0.933, segm_mAP_s=-1.0)
+
+
+def result(image_id: str, found: int, lesion: int = 8, pixels: int = 20) -> ImageResult:
+    """An image of which so many pixels of the lesion were found, and nothing else."""
+    counts = Confusion(tp=found, tn=pixels - lesion, fp=0, fn=lesion - found)
+    return ImageResult(image_id, f"{image_id}.jpg", f"{image_id}.png", counts, {})
+
+
+FIRST = [result("a", 4), result("b", 6), result("c", 8), result("d", 2)]  # Jaccard 1/2, 3/4, 1, 1/4
+SECOND = [result("a", 6), result("b", 4), result("c", 8), result("d", 4)]  # Jaccard 3/4, 1/2, 1, 1/2
+
+
+@pytest.fixture
+def finish(tmp_path, monkeypatch):
+    """Writes a finished test as tools/test.py does, but for its pictures, which need images."""
+    for name in ("contact_sheet", "jaccard_plot"):
+        monkeypatch.setattr(f"lesionseg.evaluation.report.{name}", lambda table: b"")
+
+    def write(name, table=FIRST, notes=(), coco=None, **facts):
+        default = dict(config="configs/m.py", checkpoint="m.pth", checkpoint_sha256="0" * 64, dataset_sha256="1" * 64)
+        write_report(tmp_path / name, table, default | facts, notes)
+        if coco is not None:
+            path = tmp_path / name / "report.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | dict(coco=coco)))
+        return tmp_path / name
+
+    return write
+
+
+def finished(label: str, jaccards: np.ndarray) -> FinishedTest:
+    """A test with these Jaccards, (images,) float64, and zeros for every other score."""
+    scores = np.zeros((len(jaccards), len(PER_IMAGE)))
+    scores[:, PER_IMAGE.index("jaccard")] = jaccards
+    ids = tuple(f"{number:05}" for number in range(len(jaccards)))
+    facts = dict(config="m.py", checkpoint="m.pth", checkpoint_sha256="0", dataset_sha256="1")
+    size = np.full(len(jaccards), 20)
+    return FinishedTest(label, label, dict(notes=[], provenance=facts), ids, scores, size, size)
+
+
+def test_differences_are_these_fractions(finish):
+    reference, other = compare(read_tests([finish("first"), finish("second", SECOND)]))
+    assert reference.differences == {}
+    assert reference.means["jaccard"].mean == 5 / 8
+    assert other.means["jaccard"].mean == 11 / 16
+    assert {name: vars(change)["mean"] for name, change in other.differences.items()} == pytest.approx(
+        dict(jaccard=1 / 16, dice=1 / 15, threshold_jaccard=0), rel=1e-14, abs=1e-16
+    )
+    counts = {name: (change.better, change.worse, change.equal) for name, change in other.differences.items()}
+    assert counts == dict(jaccard=(2, 1, 1), dice=(2, 1, 1), threshold_jaccard=(1, 1, 2))
+
+
+def test_images_are_paired_by_their_ids_not_by_their_order(finish):
+    rows = compare(read_tests([finish("first"), finish("second", SECOND)]))
+    shuffled = compare(read_tests([finish("first"), finish("second", SECOND[::-1])]))
+    assert rows[1].differences == shuffled[1].differences
+
+
+def test_a_test_equals_its_own_copy(finish):
+    _, copy = compare(read_tests([finish("first"), finish("copy")]))
+    assert set(copy.differences.values()) == {Difference(0.0, 0.0, 0.0, 0, 0, 4)}
+
+
+def test_one_test_alone_has_no_differences(finish):
+    (row,) = compare(read_tests([finish("first")]))
+    assert row.differences == {}
+    assert "jaccard_difference_mean" not in comparison_csv([row])
+
+
+def test_resampling_two_images_gives_their_binomial_distribution():
+    means = bootstrap_means(np.array([0.0, 1.0]))
+    values, times = np.unique(means, return_counts=True)
+    assert values.tolist() == [0, 1 / 2, 1]
+    assert times / RESAMPLES == pytest.approx([1 / 4, 1 / 2, 1 / 4], abs=0.02)
+
+
+def test_interval_of_normal_values_is_that_of_the_standard_error():
+    values = np.random.default_rng(1).normal(0.7, 0.1, 400)
+    (row,) = compare([finished("m", values)])
+    error = values.std() / np.sqrt(400)
+    mean = row.means["jaccard"]
+    assert mean.mean == pytest.approx(values.mean())
+    assert mean.low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert mean.high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_interval_of_a_constant_difference_has_no_width():
+    values = np.random.default_rng(2).uniform(0, 0.7, 121)
+    _, row = compare([finished("a", values), finished("b", values + 1 / 4)])
+    change = row.differences["jaccard"]
+    assert (change.mean, change.low, change.high) == pytest.approx((1 / 4, 1 / 4, 1 / 4), abs=1e-14)
+    assert row.means["jaccard"].high - row.means["jaccard"].low > 0.05
+    assert (change.better, change.worse, change.equal) == (121, 0, 0)
+
+
+def test_interval_of_the_difference_is_that_of_paired_values():
+    random = np.random.default_rng(3)
+    values, changes = random.uniform(0, 0.9, 121), random.normal(0.01, 0.02, 121)
+    _, row = compare([finished("a", values), finished("b", values + changes)])
+    error = changes.std() / np.sqrt(121)
+    change = row.differences["jaccard"]
+    assert change.low == pytest.approx(changes.mean() - 1.96 * error, abs=0.15 * error)
+    assert change.high == pytest.approx(changes.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_files_are_the_same_bytes_again(finish, tmp_path):
+    work_dirs = [finish("first"), finish("second", SECOND)]
+    for folder in ("one", "two"):
+        write_comparison(tmp_path / folder, compare(read_tests(work_dirs)))
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["comparison.csv", "comparison.md", "comparison.png"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_csv_has_the_reports_own_floats_and_every_figure(finish):
+    work_dirs = [finish("first"), finish("second", SECOND, coco=COCO)]
+    rows = compare(read_tests(work_dirs))
+    lines = list(csv.DictReader(comparison_csv(rows).splitlines()))
+    assert [line["test"] for line in lines] == ["first", "second"]
+    assert [line["work_dir"] for line in lines] == list(map(str, work_dirs))
+    report = json.loads((work_dirs[1] / "report.json").read_text())
+    for name in PER_IMAGE:
+        assert float(lines[1][name]) == report["per_image"][name]
+    for name in POOLED:
+        assert float(lines[1][f"pooled_{name}"]) == report["pooled"][name]
+    for name in COMPARED:
+        change = rows[1].differences[name]
+        assert float(lines[1][f"{name}_difference_low"]) == pytest.approx(change.low, abs=1e-6)
+        assert lines[1][f"{name}_difference_better"] == str(change.better)
+        assert lines[0][f"{name}_difference_mean"] == ""
+    assert {name: float(lines[1][name]) for name in COCO} == COCO
+    assert lines[0]["segm_mAP_50"] == ""
+
+
+def test_a_pooled_score_that_does_not_exist_is_empty(finish):
+    table = [result("a", 0, lesion=0)]
+    (line,) = csv.DictReader(comparison_csv(compare(read_tests([finish("empty", table)]))).splitlines())
+    assert line["pooled_IoU.lesion"] == ""
+
+
+def test_coco_scores_stand_in_the_table_where_a_test_has_them(finish):
+    rows = compare(read_tests([finish("first"), finish("second", SECOND)]))
+    assert "mAP" not in comparison_markdown(rows) + comparison_text(rows, 200)
+    rows = compare(read_tests([finish("first"), finish("second", SECOND, coco=COCO)]))
+    header, _, first, second = comparison_markdown(rows).splitlines()[2:6]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (header, first, second)]
+    by_name = [dict(zip(cells[0], line, strict=True)) for line in cells[1:]]
+    assert (by_name[0]["segm mAP 50"], by_name[1]["segm mAP 50"]) == ("-", "0.9330")
+    assert "segm mAP s" not in by_name[0]  # the CSV has it
+    assert "0.9330" in comparison_text(rows, 80)
+
+
+def test_markdown_tables_are_whole(finish):
+    rows = compare(read_tests([finish("fi|rst"), finish("second", SECOND)]))
+    text = comparison_markdown(rows)
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert [len(table.splitlines()) for table in tables] == [4, 4, 4, 4]
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert "fi\\|rst" in text
+    assert "| second | 0.6875 |" in tables[0]
+    assert "+0.0625" in tables[1]
+    assert "+0.0667" in tables[2]
+    assert "![Jaccard of the images in every test](comparison.png)" in text
+
+
+@pytest.mark.parametrize("width", [20, 110, 300])
+def test_terminal_never_cuts_a_number_or_a_name(finish, width):
+    name = "mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160[bold]"
+    rows = compare(read_tests([finish("first"), finish(name, SECOND, ["Averaged over flipped copies."], COCO)]))
+    text = comparison_text(rows, width)
+    for number in ("0.6875", "0.7000", "0.6200", "0.9330", "+0.0625", "+0.0667"):
+        assert number in text
+    for change in rows[1].differences.values():
+        assert f"{change.low:+.4f} to {change.high:+.4f}" in text
+    folded = "".join(line[:50].split()[0] if line[:50].split() else "" for line in text.splitlines())
+    assert name in (folded if width < 300 else text)
+
+
+def test_terminal_text_is_plain_where_colours_are_forced(finish, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b" not in comparison_text(compare(read_tests([finish("first"), finish("second", SECOND)])), 120)
+
+
+def test_terminal_text_fits_where_it_can(finish):
+    rows = compare(read_tests([finish("first"), finish("m" * 80, SECOND, ["Averaged over flipped copies."])]))
+    assert max(map(len, comparison_text(rows, 120).splitlines())) <= 120
+
+
+def test_remarks_tell_what_may_differ(finish):
+    first = finish("first", notes=["A note."], operators="lesionseg.ops")
+    second = finish("second", SECOND, ["Averaged over flipped copies."], operators="lesionseg.ops")
+    third = finish(
+        *("third", FIRST, ["Union of detections.", "Another."]),
+        **dict(config="configs/n.py", checkpoint="runs/n.pth", checkpoint_sha256="2" * 64, operators="mmcv._ext"),
+    )
+    rows = compare(read_tests([first, second, third]))
+    assert [row.remarks for row in rows] == [
+        "A note",
+        "Averaged over flipped copies",
+        "other config n; other checkpoint n.pth; other versions of the software; Union of detections; Another",
+    ]
+    assert "Averaged over flipped copies |" in comparison_markdown(rows)
+    assert "Averaged over flipped copies" in comparison_text(rows, 200)
+    assert "Averaged over flipped copies" in comparison_csv(rows)
+
+
+def test_optimistic_scores_are_labelled_wherever_they_stand(finish, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr("lesionseg.evaluation.compare.jaccard_boxes", lambda tests: drawn.extend(tests) or b"")
+    rows = compare(read_tests([finish("first"), finish("second", SECOND, ["Optimistic: the best of each."])]))
+    write_comparison(tmp_path / "out", rows)
+    assert drawn == ["first", "second (optimistic)"]
+    for table in comparison_markdown(rows).split("\n\n")[1:8:2]:
+        assert "| second (optimistic) |" in table
+    assert comparison_text(rows, 200).count("second (optimistic)") == 1 + len(COMPARED)
+    assert "second (optimistic)," in comparison_csv(rows)
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["runs/a", "runs/b/"], ["a", "b"]),
+        (["one/a", "two/a", "c"], ["one/a", "two/a", "c"]),
+        (["x/one/a", "y/one/a", "y/two/a"], ["x/one/a", "y/one/a", "two/a"]),
+        (["/a", "/a/a"], ["/a", "a/a"]),
+        (["."], [os.path.basename(os.getcwd())]),
+    ],
+)
+def test_names_are_as_short_as_they_can_be(folders, names):
+    assert short_names(folders) == names
+
+
+def test_a_real_report_can_be_compared(table, tmp_path):
+    checkpoint = tmp_path / "best.pth"
+    checkpoint.write_bytes(b"weights")
+    for name in ("first", "second"):
+        write_report(tmp_path / name, table, provenance("a.py", "", checkpoint, "lesionseg.ops", table))
+    row = compare(read_tests([tmp_path / "first", tmp_path / "second"]))[1]
+    assert row.remarks == ""
+    assert row.differences["jaccard"].equal == len(table) == 20
+
+
+def refusal(*work_dirs) -> str:
+    with pytest.raises(DataError) as refused:
+        compare(read_tests(work_dirs))
+    assert len(refused.value.args) == len(str(refused.value).splitlines()) == 1
+    return str(refused.value)
+
+
+def test_other_images_are_refused_and_named(finish):
+    first, second = finish("first", FIRST), finish("second", [*SECOND[1:], result("e", 4)], dataset_sha256="2" * 64)
+    message = refusal(first, second)
+    assert message.startswith(f"{second}: not made on the images of {first}: ")
+    assert f"1 of 4 images only in {second} (e)" in message
+    assert f"1 of 4 images only in {first} (a)" in message
+    assert "data set fingerprint 222222222222, not 111111111111" in message
+    assert "shared images" not in message
+
+
+def test_of_many_other_images_five_are_named(finish):
+    first = finish("first", [*FIRST, *(result(f"e{number}", 4) for number in range(9))])
+    assert f"9 of 13 images only in {first} (e0, e1, e2, e3, e4 and 4 more)" in refusal(first, finish("second"))
+
+
+def test_true_masks_of_another_size_or_area_are_refused(finish):
+    others = [result("a", 4, pixels=80), result("b", 6, lesion=9), *FIRST[2:]]
+    message = refusal(finish("first"), finish("second", others, dataset_sha256="2" * 64))
+    assert "1 of 4 shared images with another size (a)" in message
+    assert "1 of 4 shared images with a true lesion of another area (b)" in message
+
+
+def test_files_of_other_bytes_are_refused(finish):
+    message = refusal(finish("first"), finish("second", dataset_sha256="2" * 64))
+    assert "ids, sizes and lesion areas agree, but the bytes of images or masks do not" in message
+
+
+def test_every_test_on_other_images_has_its_line(finish):
+    work_dirs = [finish("first"), finish("second", SECOND), finish("third", FIRST[1:]), finish("fourth", FIRST[:1])]
+    with pytest.raises(DataError) as refused:
+        compare(read_tests(work_dirs))
+    assert [fault.split(":")[0] for fault in refused.value.args] == list(map(str, work_dirs[2:]))
+
+
+def test_the_same_folder_twice_is_refused(finish, tmp_path):
+    first = finish("first")
+    (tmp_path / "link").symlink_to(first)
+    for again in (first, f"{first}/../first", tmp_path / "link"):
+        assert refusal(first, again) == f"{again}: given twice, expected every work_dir once. Leave one out."
+
+
+def test_folders_without_a_finished_test_are_all_named(finish, tmp_path):
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    with pytest.raises(DataError) as refused:
+        read_tests([trained, finish("first"), tmp_path / "none"])
+    assert [fault.split(":")[0] for fault in refused.value.args] == [
+        str(trained / "report.json"),
+        str(tmp_path / "none" / "report.json"),
+    ]
+    assert refused.value.args[0].endswith(f"Run `tools/test.py CONFIG CHECKPOINT --work-dir {trained}`.")
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ('{"images": 4', "not JSON (Expecting"),
+        ("[1]", "images, notes, per_image.jaccard, per_image.dice, per_image.threshold_jaccard and 14 more missing"),
+        (None, "provenance.dataset_sha256, coco missing or damaged, expected a report of this version"),
+    ],
+)
+def test_damaged_reports_are_refused(finish, text, fact):
+    first = finish("first", dataset_sha256=None, coco=[])
+    if text is not None:
+        (first / "report.json").write_text(text)
+    message = refusal(first)
+    assert message.startswith(f"{first}/report.json: ")
+    assert fact in message
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        (lambda text: text.replace("jaccard", "iou"), "no column 'jaccard'"),
+        (lambda text: text.replace("0.75", "0.75x"), "line 3 is damaged"),
+        (lambda text: text.replace("0.75", "nan"), "line 3 is damaged"),
+        (lambda text: text[:-30], "line 5 is damaged"),
+        (lambda text: text.replace("b,b.jpg", "a,b.jpg"), "line 3 is damaged"),
+        (lambda text: text.replace("b,b.jpg", '"b,b.jpg'), "is damaged"),
+        (lambda text: text.replace("0.75", "0.74"), "per_image.csv does not have the means of report.json"),
+        (lambda text: "\n".join(text.splitlines()[:-1]), "per_image.csv does not have the means of report.json"),
+        (lambda text: text.splitlines()[0], "per_image.csv does not have the means of report.json"),
+        (lambda text: "", "per_image.csv does not have the means of report.json"),
+        (lambda text: None, "per_image.csv: no such file"),
+    ],
+)
+def test_damaged_tables_are_refused(finish, change, fact):
+    first = finish("first")
+    path = first / "per_image.csv"
+    text = change(path.read_text())
+    path.unlink() if text is None else path.write_text(text)
+    assert fact in refusal(first)
+
+
+def test_bytes_that_are_no_text_are_refused(finish):
+    for name in ("report.json", "per_image.csv"):
+        first = finish("first")
+        (first / name).write_bytes(b"\xff\xfe\x00")
+        assert str(first / name) in refusal(first)

@@ -1,0 +1,55 @@
+import cv2
+import numpy as np
+import pytest
+
+from lesionseg.evaluation.pictures import _box_labels, jaccard_boxes
+
+MEAN_BGR = (0x00, 0x5E, 0xD5)
+
+
+def draw(tests):
+    return cv2.imdecode(np.frombuffer(jaccard_boxes(tests), np.uint8), cv2.IMREAD_COLOR)
+
+
+def test_means_stand_side_by_side_at_their_heights():
+    values = np.linspace(-0.05, 0.05, 21)
+    picture = draw({"a": 0.25 + values, "b": 0.5 + values, "c": 0.75 + values})
+    rows, columns = np.nonzero(np.all(picture == MEAN_BGR, axis=2))
+    rows, columns = rows[rows > 90], columns[rows > 90]  # the legend above has such a line too
+    third = np.digitize(columns, np.linspace(columns.min(), columns.max() + 1, 4)[1:-1])
+    heights = [float(np.median(rows[third == number])) for number in range(3)]
+    assert heights[0] > heights[1] > heights[2]
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=1.5)
+
+
+def test_width_grows_with_the_tests_and_the_height_stays():
+    values = np.linspace(0, 1, 20)
+    small, large = (draw({f"test {number}": values for number in range(count)}).shape[:2] for count in (2, 8))
+    assert small[0] == large[0]
+    assert 2 * small[1] < large[1] < 2000
+
+
+def test_a_single_image_can_be_drawn():
+    assert draw({"a": np.array([0.5])}).shape[0] > 300
+
+
+def test_labels_are_narrow_and_lose_nothing():
+    names = [
+        "mask2former_r18-w64_1xb8-1250i_isic2018-128x128",
+        "a",
+        "anameofwhichnoparthasanendwhereitcouldbebroken",
+        "mask-rcnn_r50_fpn_1xb8-24e_isic2018-512x512 (optimistic)",
+    ]
+    labels = [label.split("\n") for label in _box_labels({name: np.array([0.5, 0.5, 0.8]) for name in names})]
+    for name, label in zip(names, labels, strict=True):
+        assert "".join(label[:-2]) == name
+        assert max(map(len, label)) <= 18
+        assert label[-2:] == ["mean 0.600", "median 0.500"]
+    assert len(set(map(len, labels))) == 1
+    assert labels[0][:3] == ["mask2former_r18-", "w64_1xb8-1250i_", "isic2018-128x128"]
+
+
+def test_dollars_in_a_name_are_no_formula():
+    (label,) = _box_labels({"$x^$": np.array([0.5])})
+    assert label.startswith(r"\$x^\$")
+    assert draw({"$x^$": np.array([0.5])}).shape[0] > 300

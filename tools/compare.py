@@ -1,0 +1,43 @@
+"""Compare finished tests on the same images: one table, paired differences and box plots side by side."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from shutil import get_terminal_size
+
+from lesionseg.cli import tool
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "work_dirs",
+        metavar="WORK_DIR",
+        nargs="+",
+        help="where tools/test.py left report.json and per_image.csv; the others are compared with the first",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        default="work_dirs/comparison",
+        help="where comparison.md, .csv and .png go; an earlier comparison is replaced (default: %(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from lesionseg.evaluation.compare import compare, comparison_text, read_tests, write_comparison
+
+    rows = compare(read_tests(args.work_dirs))
+    write_comparison(args.out, rows)
+    print(comparison_text(rows, width=get_terminal_size(fallback=(200, 24)).columns))
+    print(
+        f"compared {len(rows)} tests on {len(rows[0].test.ids)} images; comparison.md, comparison.csv, comparison.png "
+        f"are in {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
