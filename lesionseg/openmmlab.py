@@ -7,10 +7,13 @@ registered, so are this project's data sets, transforms, metrics and hooks, and 
 import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
 from mmengine.config.utils import MODULE2PACKAGE
 
+import lesionseg.data.coco_dataset
 import lesionseg.data.dataset
 import lesionseg.data.transforms
 import lesionseg.engine.hooks
-import lesionseg.evaluation.lesion_metric  # noqa: F401
+import lesionseg.engine.stages
+import lesionseg.evaluation.lesion_metric
+import lesionseg.models.mask2former_head  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 
 # The maintained fork's distribution is called otherwise, and MMEngine looks for 'mmsegmentation'.

@@ -22,7 +22,11 @@ model = dict(
     data_preprocessor=data_preprocessor,
     # load_from brings the backbone's weights, too.
     backbone=dict(init_cfg=None),
-    decode_head=dict(num_classes=num_classes, loss_cls=dict(class_weight=[1.0] * num_classes + [0.1])),
+    decode_head=dict(
+        type="Float32LossMask2FormerHead",
+        num_classes=num_classes,
+        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
+    ),
 )
 load_from = "https://mmassets.onedl.ai/mmsegmentation/v0.5/mask2former/mask2former_r50_8xb2-160k_ade20k-512x512/mask2former_r50_8xb2-160k_ade20k-512x512_20221204_000055-2d1f55f1.pth"
 # ADE20K has other classes.

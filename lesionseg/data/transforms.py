@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import InfiniteSampler
-from mmengine.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
 from mmseg.datasets.transforms import Albu
-from mmseg.registry import TRANSFORMS
 
 from lesionseg.data.images import picture_size
 from lesionseg.data.masks import decode_picture, lesion_pixels, read_mask

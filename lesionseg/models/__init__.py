@@ -1,0 +1,1 @@
+"""What OpenMMLab's models lack."""
