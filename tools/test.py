@@ -1,4 +1,4 @@
-"""Score a checkpoint on a config's test set: official scores per image, and pooled ones."""
+"""Score a checkpoint on a config's test set: official scores per image, pooled ones, and COCO's for instances."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument("checkpoint", help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth")
     parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
-    parser.add_argument("--show-dir", metavar="DIR", help="write MMSegmentation's picture of every image")
+    parser.add_argument("--show-dir", metavar="DIR", help="write OpenMMLab's picture of every image")
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")
     return parser.parse_args(argv)
 
@@ -21,14 +21,20 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from lesionseg.engine.launch import Options, evaluate
-    from lesionseg.evaluation.report import score_table
+    from lesionseg.evaluation.report import coco_table, score_table
 
-    work_dir, table = evaluate(Options.of(args), args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
-    if table:
-        print(score_table(table))
-        print(
-            f"scored {len(table)} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in {work_dir}"
-        )
+    tested = evaluate(Options.of(args), args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
+    if not tested.table:
+        return
+    print(score_table(tested.table))
+    if tested.coco:
+        print(coco_table(tested.coco))
+    for note in tested.notes:
+        print(note)
+    print(
+        f"scored {len(tested.table)} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in "
+        f"{tested.work_dir}"
+    )
 
 
 if __name__ == "__main__":

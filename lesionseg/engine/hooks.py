@@ -113,9 +113,11 @@ class ValidationLossHook(Hook):
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         for number, (image, sample) in enumerate(zip(data_batch["inputs"], data_batch["data_samples"], strict=True)):
             sample = sample.clone()
-            truth = sample.gt_sem_seg.data
-            resized = functional.interpolate(truth[None].float(), image.shape[-2:])[0].to(truth.dtype)
-            sample.gt_sem_seg = PixelData(data=resized)
+            # Instances are resized with the image. A mask for the scores stays on original pixels.
+            if "gt_instances" not in sample:
+                truth = sample.gt_sem_seg.data
+                resized = functional.interpolate(truth[None].float(), image.shape[-2:])[0].to(truth.dtype)
+                sample.gt_sem_seg = PixelData(data=resized)
             with torch.random.fork_rng(devices), torch.autocast(image.device.type, enabled=runner.val_loop.fp16):
                 torch.manual_seed(batch_idx * len(data_batch["inputs"]) + number)
                 data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=True)

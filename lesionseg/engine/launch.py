@@ -13,8 +13,8 @@ from urllib.error import URLError
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.dist import init_dist, is_main_process
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from mmseg.registry import DATASETS
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.data.preflight import check_masks
@@ -25,6 +25,23 @@ from lesionseg.evaluation.report import provenance, write_report
 from lesionseg.evaluation.results import ImageResult
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a test has found.
+
+    Attributes:
+        work_dir: where its report lies.
+        table: one row per image, sorted by id; none in a distributed test's other processes.
+        coco: MMDetection's scores by name, such as `segm_mAP_50`; none for semantic segmentation.
+        notes: what a reader of the scores has to know, a sentence each.
+    """
+
+    work_dir: str
+    table: list[ImageResult]
+    coco: dict[str, float]
+    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -69,9 +86,15 @@ def load_config(options: Options) -> Config:
         raise DataError(
             f"{path}: --cfg-options does not fit: {error}. Give the full name of a setting as in the config."
         ) from error
+    if "max_iters" not in cfg.train_cfg:
+        raise DataError(
+            f"{path}: its training is counted in epochs, expected iterations, with which a resumed training ends as one "
+            "that was not stopped. Set train_cfg to an IterBasedTrainLoop, as the configs beside it do."
+        )
     if "data_root" in settings:
         for loader in LOADERS:
             cfg[loader].dataset.data_root = cfg.data_root
+    _bind_coco_metrics(cfg)
     if "max_iters" in settings:
         _stretch_schedule(cfg, cfg.max_iters)
     end = cfg.param_scheduler[-1].end
@@ -103,6 +126,10 @@ def train(options: Options, resume: bool = False) -> Runner:
         DataError: the config, a data set, a mask or the starting weights cannot be used.
     """
     cfg = load_config(options)
+    if cfg.optim_wrapper.type == "AmpOptimWrapper" and not options.amp and not torch.cuda.is_available():
+        print("No GPU: training in full precision instead of the config's mixed one.")
+        settings = {key: value for key, value in cfg.optim_wrapper.items() if key not in ("loss_scale", "dtype")}
+        cfg.optim_wrapper = dict(settings, type="OptimWrapper")
     cfg.resume = resume
     secure_loading(options.trust_checkpoint)
     _start_processes(cfg)
@@ -113,7 +140,7 @@ def train(options: Options, resume: bool = False) -> Runner:
         cfg.load_from = None
     if is_main_process():
         for loader in ("train_dataloader", "val_dataloader"):
-            _check_masks(cfg, loader)
+            _check_data(cfg, loader)
     if cfg.get("load_from"):
         cfg.load_from = _starting_weights(cfg, options.config)
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="FitHook", new_parts=cfg.get("new_parts", ()))]
@@ -126,7 +153,7 @@ def train(options: Options, resume: bool = False) -> Runner:
 
 def evaluate(
     options: Options, checkpoint: str, tta: bool = False, out: str | None = None, show_dir: str | None = None
-) -> tuple[str, list[ImageResult]]:
+) -> Evaluation:
     """Score a checkpoint on the config's test set, and write the report into the work_dir.
 
     Args:
@@ -136,30 +163,33 @@ def evaluate(
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for MMSegmentation's pictures of every image.
 
-    Returns:
-        the work_dir, and one row per image; no rows in a distributed test's other processes.
-
     Raises:
-        DataError: the config, the data set or the checkpoint cannot be used.
+        DataError: the config, the data set or the checkpoint cannot be used, or the config has no `tta_model`.
     """
     if not Path(checkpoint).is_file():
         raise DataError(f"{checkpoint}: no such checkpoint, expected a .pth file. Train first: tools/train.py CONFIG.")
     cfg = load_config(options)
+    if tta and "tta_model" not in cfg:
+        raise DataError(
+            f"{options.config}: --tta has nothing to average with, expected a tta_model in the config; MMDetection's "
+            "refuses masks. Test without --tta."
+        )
     secure_loading(options.trust_checkpoint)
     _start_processes(cfg)
     if is_main_process():
-        _check_masks(cfg, "test_dataloader")
+        _check_data(cfg, "test_dataloader")
     config_text = cfg.pretty_text
     runner = Runner.from_cfg(_for_test(cfg, checkpoint, tta, out, show_dir))
-    runner.test()
+    scores = runner.test()
     if not is_main_process():
-        return cfg.work_dir, []
+        return Evaluation(cfg.work_dir, [], {}, [])
     metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
-    notes = ["Averaged over flipped copies of each image."] if tta else []
+    notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
+    coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
     operators = import_module("mmcv._ext").__spec__.origin
     origin = provenance(options.config, config_text, checkpoint, operators, metric.table)
-    write_report(cfg.work_dir, metric.table, origin, notes)
-    return cfg.work_dir, metric.table
+    write_report(cfg.work_dir, metric.table, origin, notes, coco)
+    return Evaluation(cfg.work_dir, metric.table, coco, notes)
 
 
 def _for_test(cfg: Config, checkpoint: str, tta: bool, out: str | None, show_dir: str | None) -> Config:
@@ -198,8 +228,21 @@ def _stretch_schedule(cfg: Config, max_iters: int) -> None:
         for key in ("begin", "end"):
             # Rounded up, so that no warm-up gets the length zero.
             scheduler[key] = -(-scheduler[key] * max_iters // cfg.train_cfg.max_iters)
+    for hook in cfg.get("custom_hooks", []):
+        if hook["type"] == "TrainingStagesHook":
+            for stage in hook["stages"]:
+                stage["begin"] = -(-stage["begin"] * max_iters // cfg.train_cfg.max_iters)
     cfg.train_cfg.max_iters = max_iters
     cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
+
+
+def _bind_coco_metrics(cfg: Config) -> None:
+    """Let MMDetection's metric read the very file that its data set reads."""
+    for split in ("val", "test"):
+        dataset, evaluators = cfg[f"{split}_dataloader"].dataset, cfg[f"{split}_evaluator"]
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            if evaluator["type"] == "CocoMetric":
+                evaluator["ann_file"] = os.path.join(dataset.data_root, dataset.ann_file)
 
 
 def _start_processes(cfg: Config) -> None:
@@ -218,7 +261,12 @@ def _start_processes(cfg: Config) -> None:
             "Start it as `torchrun --nproc-per-node N tools/train.py CONFIG --launcher pytorch`."
         )
     torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
     _replace_sync_bn(cfg.model)
 
 
@@ -231,14 +279,17 @@ def _replace_sync_bn(settings: dict) -> None:
             _replace_sync_bn(value)
 
 
-def _check_masks(cfg: Config, loader: str) -> None:
+def _check_data(cfg: Config, loader: str) -> None:
+    """Print what a data set holds, after a look at each of its masks."""
+    init_default_scope(cfg.default_scope)
     settings = copy.deepcopy(cfg[loader].dataset)
     dataset = DATASETS.build(dict(settings, pipeline=[], serialize_data=False))
-    pairs = [
-        (sample["img_path"], sample.get("seg_map_path")) for sample in map(dataset.get_data_info, range(len(dataset)))
-    ]
     name = loader.removesuffix("_dataloader")
-    print(f"{name}: {check_masks(pairs, name)}")
+    samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+    if instances := getattr(dataset, "summary", None):
+        print(f"{name}: {instances}")
+    if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
+        print(f"{name}: {check_masks(pairs, name)}")
 
 
 def _starting_weights(cfg: Config, config: str) -> str:
@@ -251,7 +302,7 @@ def _starting_weights(cfg: Config, config: str) -> str:
         return str(fetch_weights(cfg.load_from))
     except (URLError, OSError, RuntimeError) as error:
         # All that is changed beside the number of images gives way: 1xb4-ema-20k becomes 1xb4-scratch-20k.
-        scratch = Path(config).with_name(re.sub(r"(\d+xb\d+)-([a-z]+-)*", r"\1-scratch-", Path(config).name))
+        scratch = Path(config).with_name(re.sub(r"(\d+xb\d+-(?:amp-)?)([a-z]+-)*", r"\1scratch-", Path(config).name))
         without = scratch if scratch.is_file() else "--cfg-options load_from=None"
         raise DataError(
             f"{cfg.load_from}: the starting weights cannot be fetched ({getattr(error, 'reason', error)}), expected "

@@ -11,10 +11,16 @@ from mmengine.registry import METRICS
 from lesionseg.data.masks import encode_mask
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.results import ImageResult, image_ids, pack_mask, unpack_mask
-from lesionseg.evaluation.scores import Confusion, mean_scores, pooled_scores
+from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
 
 LESION = 1
+# How a detector's instances become one mask, and what a report says of it.
+INSTANCE_RULES = {
+    "union": "The prediction is the union of all detections with a score of at least {}.",
+    "top1": "The prediction is the detection with the highest score.",
+    "best": "The prediction is the detection that overlaps the truth most: optimistic, only to compare with papers.",
+}
 
 
 # In MMEngine's root registry, where the configs of MMSegmentation and of MMDetection both find it.
@@ -27,6 +33,11 @@ class LesionMetric(BaseMetric):
     front (`lesion/pooled_mIoU`). Keeps counts and a compressed mask per image, so that memory stays flat.
 
     Args:
+        instances: what becomes of a detector's instances: `union` of those with at least `min_score`, `top1`, the
+            best-scored one, or `best`, the one that overlaps the truth most. The last looks at the truth, so it is
+            optimistic: only for comparing with papers that report it. An image without detections counts as an
+            empty prediction. Has no meaning for semantic predictions.
+        min_score: 0..1, for `union`.
         out_dir: where to write the predictions as a challenge wants them, `<id>_segmentation.png`, gray
             0 and 255 in the image's original size. Masks of images in sub-folders go to sub-folders. The
             main process writes them once all images are measured.
@@ -38,10 +49,22 @@ class LesionMetric(BaseMetric):
 
     default_prefix = "lesion"
 
-    def __init__(self, out_dir: str | None = None, **kwargs) -> None:
+    def __init__(
+        self, instances: str = "union", min_score: float = 0.5, out_dir: str | None = None, **kwargs
+    ) -> None:
         super().__init__(**kwargs)
+        if instances not in INSTANCE_RULES:
+            raise DataError(f"LesionMetric: instances={instances}, expected {' or '.join(INSTANCE_RULES)}. Choose one.")
+        self.instances = instances
+        self.min_score = min_score
         self.out_dir = out_dir
         self.table: list[ImageResult] = []
+        self._of_instances = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores has to know, a sentence each."""
+        return [INSTANCE_RULES[self.instances].format(self.min_score)] if self._of_instances else []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch.
@@ -49,13 +72,19 @@ class LesionMetric(BaseMetric):
         Args:
             data_batch: not used.
             data_samples: data samples as dicts, with `img_path`, `seg_map_path`, `ori_shape` (H, W),
-                `gt_sem_seg` and a prediction; see `lesion_truth` and `lesion_prediction`.
+                `gt_sem_seg` and a prediction: `pred_sem_seg`, see `lesion_prediction`, or `pred_instances` with
+                `masks` (N, H, W) bool and `scores` (N,) float.
 
         Raises:
             DataError: a truth is missing, is not on original pixels, or holds something else than 0 and 1.
         """
         for sample in data_samples:
-            truth, prediction = lesion_truth(sample), lesion_prediction(sample)
+            truth = lesion_truth(sample)
+            if "pred_instances" in sample:
+                self._of_instances = True
+                prediction = self._of_detector(sample["pred_instances"], truth)
+            else:
+                prediction = lesion_prediction(sample)
             for name, mask in (("truth", truth), ("prediction", prediction)):
                 _check_size(mask, name, sample)
             self.results.append(
@@ -66,6 +95,10 @@ class LesionMetric(BaseMetric):
                     prediction=pack_mask(prediction),
                 )
             )
+
+    def _of_detector(self, detections: dict, truth: np.ndarray) -> np.ndarray:
+        masks, scores = (detections[name].detach().cpu().numpy() for name in ("masks", "scores"))
+        return lesion_of_instances(masks, scores, truth, self.instances, self.min_score)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the scores of the whole set, fill `table` and write the masks.
@@ -98,8 +131,8 @@ def lesion_truth(data_sample: dict) -> np.ndarray:
     """Take the true lesion from a data sample.
 
     Args:
-        data_sample: has `gt_sem_seg`, whose `data` is a (1, H, W) tensor of class indices, 0 = background
-            and 1 = lesion.
+        data_sample: has `gt_sem_seg`, whose `data` (or `sem_seg`) is a (1, H, W) tensor of class indices,
+            0 = background and 1 = lesion.
 
     Returns:
         (H, W) bool, True = lesion.
@@ -134,6 +167,30 @@ def lesion_prediction(data_sample: dict) -> np.ndarray:
     return _class_indices(data_sample["pred_sem_seg"]) == LESION
 
 
+def lesion_of_instances(
+    masks: np.ndarray, scores: np.ndarray, truth: np.ndarray, rule: str, min_score: float
+) -> np.ndarray:
+    """Make one lesion mask of a detector's instances.
+
+    Args:
+        masks: (N, H, W) bool, True = lesion; N may be 0.
+        scores: (N,) float, 0..1.
+        truth: (H, W) bool; only `best` looks at it.
+        rule: `union`, `top1` or `best`; see LesionMetric.
+        min_score: 0..1, the least score of an instance in `union`.
+
+    Returns:
+        (H, W) bool, True = lesion; all False without instances.
+    """
+    if not len(masks):
+        return np.zeros(truth.shape, bool)
+    if rule == "union":
+        return masks[scores >= min_score].any(0)
+    if rule == "top1":
+        return masks[scores.argmax()]
+    return max(masks, key=lambda mask: jaccard(Confusion.from_masks(truth, mask)))
+
+
 def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
     """Write the predictions as `<id>_segmentation.png`, gray 0 = skin and 255 = lesion."""
     for row in table:
@@ -142,8 +199,10 @@ def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
 
 def _class_indices(field: dict) -> np.ndarray:
     """Take the (H, W) class indices out of a field of a data sample."""
+    # MMSegmentation's samples say data, MMDetection's sem_seg.
+    indices = field["data"] if "data" in field else field["sem_seg"]
     # Compared in numpy: torch spreads such small work over threads, which costs more than it gains on busy CPUs.
-    return field["data"][0].cpu().numpy()
+    return indices[0].cpu().numpy()
 
 
 def _check_size(mask: np.ndarray, name: str, data_sample: dict) -> None:

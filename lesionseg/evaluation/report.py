@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import import_module
 from io import StringIO
@@ -17,11 +17,15 @@ from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import mean_scores, pooled_scores
 from lesionseg.files import write_bytes, write_text
 
-_VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "numpy", "cv2")
+_VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 
 
 def write_report(
-    folder: str | PathLike, table: Sequence[ImageResult], provenance: dict, notes: Sequence[str] = ()
+    folder: str | PathLike,
+    table: Sequence[ImageResult],
+    provenance: dict,
+    notes: Sequence[str] = (),
+    coco: Mapping[str, float] | None = None,
 ) -> None:
     """Write `report.json`, `per_image.csv`, `jaccard.png` and `contact_sheet.jpg` into a folder.
 
@@ -30,6 +34,8 @@ def write_report(
         table: the measured images, sorted by id.
         provenance: where the numbers come from; see `provenance`.
         notes: what a reader of the numbers has to know, a sentence each.
+        coco: MMDetection's scores of instances by name, such as `segm_mAP_50`; 0..1, and -1 where there is nothing
+            to measure.
 
     Raises:
         DataError: an image or mask cannot be read again for the contact sheet.
@@ -39,8 +45,8 @@ def write_report(
     report = dict(
         images=len(table),
         per_image=means,
-        # JSON has no NaN: a class that occurs nowhere has no score.
-        pooled={name: None if math.isnan(value) else value for name, value in pooled.items()},
+        pooled=_without_nan(pooled),
+        **(dict(coco=_without_nan(coco)) if coco else {}),
         notes=list(notes),
         provenance=provenance,
     )
@@ -111,6 +117,20 @@ def score_table(table: Sequence[ImageResult]) -> str:
     height = max(len(left), len(right))
     left, right = ([*block, *[""] * (height - len(block))] for block in (left, right))
     return "\n".join(f"{a:<{width}}{b}".rstrip() for a, b in zip(left, right, strict=True))
+
+
+def coco_table(coco: Mapping[str, float]) -> str:
+    """Set the average precisions of boxes and masks side by side, under the names that COCO has for them."""
+    lines = ["COCO average precision             AP    AP50    AP75"]
+    for kind, name in (("bbox", "boxes"), ("segm", "masks")):
+        values = [coco.get(f"{kind}_mAP{suffix}", math.nan) for suffix in ("", "_50", "_75")]
+        lines.append(f"  {name:<25}" + "".join(f"{value:8.3f}" for value in values))
+    return "\n".join(lines)
+
+
+def _without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN: what occurs nowhere has no score."""
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}
 
 
 def _block(title: str, scores: dict[str, float]) -> list[str]:

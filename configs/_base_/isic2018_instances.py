@@ -1,0 +1,85 @@
+# ISIC 2018 Task 1 with the COCO files of tools/masks2coco.py, and how trainings on it are logged, saved and scored.
+# Everything stands under one key, so that it combines with any config of MMDetection, which then binds it.
+_classes = ("lesion",)
+_data_root = "data/ISIC"
+_scale = (2048, 512)  # (long edge at most, short edge)
+# Around the size of the test, so that lesions vary by a third in size; lesions stay whole.
+_train_scales = [(2048, short_edge) for short_edge in range(416, 609, 32)]
+
+_train_pipeline = [
+    dict(type="SeedSample"),
+    dict(type="LoadLesionImage"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomChoiceResize", scales=_train_scales, keep_ratio=True),
+    # A lesion has no up.
+    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackDetInputs"),
+]
+_test_pipeline = [
+    dict(type="LoadLesionImage"),
+    # For the validation's loss.
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    # Area interpolation, as in the training copies that the converter makes.
+    dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area"),
+    # After Resize, so that scores are on the pixels of the file.
+    dict(type="LoadLesionMask"),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+
+isic = dict(
+    classes=_classes,
+    data_root=_data_root,
+    scale=_scale,
+    train_pipeline=_train_pipeline,
+    test_pipeline=_test_pipeline,
+    train_dataloader=dict(
+        num_workers=4,
+        persistent_workers=True,
+        sampler=dict(type="SeededInfiniteSampler"),
+        dataset=dict(
+            type="LesionCocoDataset",
+            data_root=_data_root,
+            ann_file="annotations/instances_training.json",
+            data_prefix=dict(img="images/training"),
+            filter_cfg=dict(filter_empty_gt=True),
+            pipeline=_train_pipeline,
+        ),
+    ),
+    val_dataloader=dict(
+        batch_size=1,
+        num_workers=2,
+        persistent_workers=True,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(
+            type="LesionCocoDataset",
+            data_root=_data_root,
+            ann_file="annotations/instances_validation.json",
+            data_prefix=dict(img="images/validation", seg="annotations/validation"),
+            test_mode=True,
+            pipeline=_test_pipeline,
+        ),
+    ),
+    test_dataloader=dict(
+        batch_size=1,
+        num_workers=2,
+        persistent_workers=True,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        dataset=dict(
+            type="LesionCocoDataset",
+            data_root=_data_root,
+            ann_file="annotations/instances_test.json",
+            data_prefix=dict(img="images/test", seg="annotations/test"),
+            test_mode=True,
+            pipeline=_test_pipeline,
+        ),
+    ),
+    # The COCO file of each evaluation is the one of its data set.
+    evaluator=[dict(type="CocoMetric", metric=["bbox", "segm"]), dict(type="LesionMetric", instances="union")],
+    # For Weights & Biases add dict(type="WandbVisBackend", init_kwargs=dict(project="lesionseg")).
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+    custom_hooks=[dict(type="RandomStateHook"), dict(type="ValidationLossHook"), dict(type="LearningCurveHook")],
+)
