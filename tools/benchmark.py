@@ -1,8 +1,10 @@
 """Measure speed on this machine, as a ratio to the stock way in the same run."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lesionseg.cli import add_config_arguments, tool
 
@@ -15,6 +17,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     inputs.add_argument("--originals", metavar="DIR", help="data set folder that the stock way reads, if another")
     inputs.add_argument("--images", type=int, default=40, help="how many (default: %(default)s)")
     inputs.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    conversion = what.add_parser("convert", help="how long a conversion takes beside decoding every file once")
+    conversion.add_argument("raw", metavar="RAW", type=Path, help="folder of an ISIC release")
+    conversion.add_argument("--short-edge", type=int, default=512, metavar="PIXELS", help="(default: %(default)s)")
+    conversion.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="(default: all cores)")
+    conversion.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
     operators = what.add_parser("operators", help="mmcv's operators in plain PyTorch, and compiled where installed")
     operators.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     return parser.parse_args(argv)
@@ -27,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         from lesionseg.benchmark_ops import run, table
 
         print(table(run(args.device)))
+        return
+    if args.what == "convert":
+        from lesionseg.benchmark_convert import convert_seconds, convert_table
+
+        print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
         return
     from lesionseg.benchmark import decode_difference, input_rows, input_table
     from lesionseg.engine.launch import Options, load_config

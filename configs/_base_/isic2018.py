@@ -9,14 +9,8 @@ _train_scales = [512, 576, 640, 704, 768]
 _train_pipeline = [
     dict(type="SeedSample"),
     dict(type="LoadLesionImage", min_short_edge=max(_train_scales)),
-    dict(type="LoadLesionMask"),
-    dict(
-        type="RandomChoiceResize",
-        scales=_train_scales,
-        resize_type="ResizeShortestEdge",
-        max_size=_scale[0],
-    ),
-    dict(type="RandomCrop", crop_size=_crop_size),
+    dict(type="LoadLesionMask", cached=True),
+    dict(type="RandomScaleCrop", scales=_train_scales, max_size=_scale[0], crop_size=_crop_size),
     # A lesion has no up.
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PhotoMetricDistortion"),

@@ -4,14 +4,13 @@ _base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
 # Data
 crop_size = (128, 128)
 scale = (512, 128)  # (long edge at most, short edge)
-_seed, _load, _load_mask, _resize, _crop, _flip, _photometric, _pack = _base_.train_pipeline
+_seed, _load, _load_mask, _scale_crop, _flip, _photometric, _pack = _base_.train_pipeline
 # Four epochs are too few to overfit, and strong augmentation slows the start: whole lesions, and mild colours.
 train_pipeline = [
     _seed,
     dict(_load, min_short_edge=128),
     _load_mask,
-    dict(_resize, scales=[128], max_size=scale[0]),
-    dict(_crop, crop_size=crop_size),
+    dict(_scale_crop, scales=[128], max_size=scale[0], crop_size=crop_size),
     _flip,
     dict(_photometric, brightness_delta=16, contrast_range=(0.8, 1.2), saturation_range=(0.8, 1.2), hue_delta=6),
     _pack,
@@ -21,7 +20,7 @@ test_resize = dict(_resize, scale=scale)
 test_pipeline = [_load, test_resize, *_pack]
 _load, _flip = _base_.tta_pipeline
 tta_pipeline = [_load, dict(_flip, transforms=[[test_resize], *_flip.transforms[1:]])]
-del _seed, _load, _load_mask, _resize, _crop, _flip, _photometric, _pack
+del _seed, _load, _load_mask, _scale_crop, _resize, _flip, _photometric, _pack
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))

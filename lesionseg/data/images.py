@@ -1,5 +1,6 @@
 """Sizes, decoding and shrinking of images, and of masks in step with them."""
 
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,10 @@ JPEG_QUALITY = 95
 
 _ORIENTATION_TAG = 0x0112
 _LYING_ORIENTATIONS = range(5, 9)
+
+# Markers of a JPEG file (ITU-T T.81, table B.1): frame headers, all but those that mean something else, and EXIF's.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_APP1 = 0xE1
 
 
 def picture_size(file: str | PathLike | BinaryIO, name: str | PathLike) -> tuple[int, int]:
@@ -34,6 +39,11 @@ def picture_size(file: str | PathLike | BinaryIO, name: str | PathLike) -> tuple
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{name}: not a readable picture, expected an image. Copy or extract it again.") from error
     return (width, height) if turned else (height, width)
+
+
+def encoded_size(data: bytes, name: str | PathLike) -> tuple[int, int]:
+    """Read a picture's upright (height, width) from the bytes of its file; see `picture_size`."""
+    return _jpeg_size(data) or picture_size(BytesIO(data), name)
 
 
 def decode_image(data: bytes, name: str | PathLike) -> np.ndarray:
@@ -74,14 +84,14 @@ def shrink_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Shrink (H, W, 3) uint8 to `size`, (width, height), by area interpolation.
 
     OpenCV averages areas of 2 x 2 pixels several times faster than any other, and shrinking takes as long as
-    decoding. So images are halved while they stay at least as large as `size`; against one step, that
-    changes ISIC images by about half a gray level.
+    decoding. So images are halved while they stay at least as large as `size`, without an odd last row or column;
+    against one step, that changes ISIC images by about half a gray level, and moves no pixel by a whole one.
     """
     width, height = size
-    while (
-        not (image.shape[0] % 2 or image.shape[1] % 2) and image.shape[0] >= 2 * height and image.shape[1] >= 2 * width
-    ):
-        image = cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    while image.shape[0] // 2 >= height and image.shape[1] // 2 >= width:
+        half_height, half_width = image.shape[0] // 2, image.shape[1] // 2
+        even = image[: 2 * half_height, : 2 * half_width]
+        image = cv2.resize(even, (half_width, half_height), interpolation=cv2.INTER_AREA)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
@@ -92,3 +102,17 @@ def shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     a pixel of the result against its image (https://github.com/opencv/opencv/issues/9096).
     """
     return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Find the (height, width) of a plain JPEG file, ten times as fast as Pillow; None leaves it to Pillow.
+
+    With an APP1 segment, the picture may have to be turned.
+    """
+    place = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while place + 9 <= len(data) and data[place] == 0xFF and data[place + 1] != _JPEG_APP1:
+        if data[place + 1] in _JPEG_FRAMES:
+            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (place + 5, place + 7))
+            return (height, width) if height and width else None
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None

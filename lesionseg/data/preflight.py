@@ -1,20 +1,16 @@
 """Looks at every mask before a training starts, so that a bad file stops it now and not in an hour."""
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lesionseg.cli import progress
 from lesionseg.data.images import picture_size
+from lesionseg.data.mask_cache import MaskCache, PackedMask, stamp
 from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import write_text
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class MaskSummary:
 def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     """Read every mask, or what is known of it from an earlier run, and compare its size with its image's.
 
-    What was read is kept by size and time of both files in the user's cache folder.
+    What was read is kept in the user's cache folder, where `LoadLesionMask` finds it in the training that follows.
 
     Args:
         pairs: paths of image and mask.
@@ -49,10 +45,12 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     Raises:
         DataError: with the count and the first five of the masks that cannot be used, or no mask has a lesion.
     """
-    cache = _Cache([mask for _, mask in pairs])
+    caches = {folder: MaskCache(folder) for folder in {os.path.dirname(mask) for _, mask in pairs}}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = list(progress(threads.map(cache.look, *zip(*pairs, strict=True)), len(pairs), f"checking {name}"))
-    cache.save()
+        looks = threads.map(lambda pair: _look(caches[os.path.dirname(pair[1])], *pair), pairs)
+        results = list(progress(looks, len(pairs), f"checking {name}"))
+    for cache in caches.values():
+        cache.save()
     faults = [result for result in results if isinstance(result, str)]
     if faults:
         more = f" ({len(faults)} masks of {name} cannot be used; the first: {first_names(faults)})" * (len(faults) > 1)
@@ -68,47 +66,24 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     return MaskSummary(len(pairs), (total - lesion, lesion), empty)
 
 
-class _Cache:
-    """Pixel counts by path, valid as long as size and time of image and mask stay the same."""
-
-    def __init__(self, masks: Sequence[str]) -> None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "lesionseg" / "masks"
-        root = os.path.abspath(os.path.commonpath(masks))
-        self.path = folder / f"{hashlib.sha256(root.encode()).hexdigest()[:16]}.json"
-        try:
-            self.entries = json.loads(self.path.read_text())
-        except (OSError, ValueError):
-            self.entries = {}
-
-    def look(self, image: str, mask: str) -> tuple[int, int] | str:
-        """Give (lesion pixels, all pixels) of a mask, or what is wrong with it."""
-        try:
-            stamp = [value for path in (image, mask) for value in (os.stat(path).st_size, os.stat(path).st_mtime_ns)]
-            known = self.entries.get(os.path.abspath(mask))
-            if known and known["stamp"] == stamp:
-                return tuple(known["counts"])
-            counts = _count(image, mask)
-        except DataError as error:
-            return str(error)
-        except OSError as error:
-            return f"{error.filename or mask}: {error.strerror or error}, expected a readable file. Check it."
-        self.entries[os.path.abspath(mask)] = dict(stamp=stamp, counts=counts)
-        return counts
-
-    def save(self) -> None:
-        try:
-            write_text(self.path, json.dumps(self.entries))
-        except OSError:
-            # A home that cannot be written to costs time in the next run, nothing else.
-            return
-
-
-def _count(image: str, mask: str) -> tuple[int, int]:
-    lesion = lesion_pixels(read_mask(mask))
-    height, width = picture_size(image, image)
-    if lesion.shape != (height, width):
-        raise DataError(
-            f"{mask}: {lesion.shape[1]}x{lesion.shape[0]} pixels, expected the {width}x{height} of {image}. "
+def _look(cache: MaskCache, image: str, mask: str) -> tuple[int, int] | str:
+    """Give (lesion pixels, all pixels) of a mask, or what is wrong with it."""
+    try:
+        known = cache.look_up(mask)
+        if known is None:
+            read_at = stamp(mask)
+            packed = PackedMask.of(lesion_pixels(read_mask(mask)))
+            cache.keep(mask, read_at, packed)
+            known = packed.shape, packed.lesion_pixels
+        (height, width), lesion = known
+        image_height, image_width = picture_size(image, image)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or mask}: {error.strerror or error}, expected a readable file. Check it."
+    if (height, width) != (image_height, image_width):
+        return (
+            f"{mask}: {width}x{height} pixels, expected the {image_width}x{image_height} of {image}. "
             "Put the matching mask there."
         )
-    return int(np.count_nonzero(lesion)), lesion.size
+    return lesion, height * width

@@ -1,3 +1,4 @@
+import os
 import pickle
 from itertools import islice
 from pathlib import Path
@@ -7,12 +8,15 @@ import numpy as np
 import pytest
 from helpers import draw_pair
 from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from PIL import Image
 
+from lesionseg.data.preflight import check_masks
 from lesionseg.data.transforms import (
     LesionAlbu,
     LoadLesionImage,
     LoadLesionMask,
+    RandomScaleCrop,
     SeededIndex,
     SeededInfiniteSampler,
     SeedSample,
@@ -20,6 +24,12 @@ from lesionseg.data.transforms import (
 from lesionseg.errors import DataError
 
 HEIGHT, WIDTH = 400, 616
+
+
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -76,6 +86,94 @@ def test_mask_of_another_size_names_both_files(pair, tmp_path):
     cv2.imwrite(pair["seg_map_path"], np.zeros((HEIGHT, WIDTH + 1), np.uint8))
     with pytest.raises(DataError, match=r"a.png: 617x400 pixels, expected the 616x400 of .*a.jpg"):
         Compose([LoadLesionImage(), LoadLesionMask()])(dict(pair))
+
+
+def from_cache_and_file(pair, min_short_edge):
+    return [
+        Compose([LoadLesionImage(min_short_edge), LoadLesionMask(cached=cached)])(dict(pair))["gt_seg_map"]
+        for cached in (True, False)
+    ]
+
+
+@pytest.mark.parametrize("min_short_edge", [None, 200, 100, 50])
+def test_a_mask_from_the_cache_of_the_check_is_that_of_its_file(pair, min_short_edge, monkeypatch):
+    check_masks([(pair["img_path"], pair["seg_map_path"])], "training")
+    cached, read = from_cache_and_file(pair, min_short_edge)
+    assert np.array_equal(cached, read)
+    assert cached.dtype == read.dtype == np.uint8
+    cached[:] = 0  # Later transforms may write into it.
+    monkeypatch.setattr("lesionseg.data.transforms.read_mask", None)
+    from_cache = Compose([LoadLesionImage(min_short_edge), LoadLesionMask(cached=True)])(dict(pair))["gt_seg_map"]
+    assert np.array_equal(from_cache, read)
+
+
+@pytest.mark.parametrize("fault", ["never checked", "mask changed", "cache deleted", "no folder to write to"])
+def test_without_a_valid_cache_the_mask_is_read_from_its_file(pair, cache_home, fault, monkeypatch):
+    if fault == "no folder to write to":
+        cache_home.write_text("")
+    if fault != "never checked":
+        check_masks([(pair["img_path"], pair["seg_map_path"])], "training")
+        assert (
+            LoadLesionMask(cached=True)(dict(pair))["gt_seg_map"] == LoadLesionMask()(dict(pair))["gt_seg_map"]
+        ).all()
+    if fault == "mask changed":
+        cv2.imwrite(pair["seg_map_path"], 255 - cv2.imread(pair["seg_map_path"], cv2.IMREAD_GRAYSCALE))
+    if fault == "cache deleted":
+        for file in cache_home.rglob("*.json"):
+            os.remove(file)
+    expected = cv2.imread(pair["seg_map_path"], cv2.IMREAD_GRAYSCALE) > 128
+    assert np.array_equal(LoadLesionMask(cached=True)(dict(pair))["gt_seg_map"], expected)
+
+
+def test_a_cached_mask_of_another_size_names_both_files(pair):
+    check_masks([(pair["img_path"], pair["seg_map_path"])], "training")
+    cv2.imwrite(pair["img_path"], np.zeros((HEIGHT, WIDTH + 1, 3), np.uint8))
+    with pytest.raises(DataError, match=r"a.png: 616x400 pixels, expected the 617x400 of .*a.jpg"):
+        Compose([LoadLesionImage(), LoadLesionMask(cached=True)])(dict(pair))
+
+
+SCALES, LONGEST, WINDOW = [180, 200, 260, 410], 500, (170, 190)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_scaling_and_cropping_in_one_is_upstream_in_two(pair, seed):
+    upstream = [
+        dict(type="RandomChoiceResize", scales=SCALES, resize_type="ResizeShortestEdge", max_size=LONGEST),
+        dict(type="RandomCrop", crop_size=WINDOW),
+    ]
+    own = [dict(type="RandomScaleCrop", scales=SCALES, max_size=LONGEST, crop_size=WINDOW)]
+    init_default_scope("mmseg")
+    results = []
+    for steps in (upstream, own):
+        pipeline = Compose([SeedSample(), LoadLesionImage(), LoadLesionMask(), *steps])
+        results.append(pipeline(dict(pair, sample_idx=SeededIndex(0, seed))))
+        assert results[-1]["img"].shape[:2] == results[-1]["gt_seg_map"].shape == results[-1]["img_shape"] == WINDOW
+    expected, result = results
+    assert np.abs(result["img"].astype(int) - expected["img"]).mean() < 3
+    assert (result["gt_seg_map"] != expected["gt_seg_map"]).mean() < 0.015
+
+
+def test_a_picture_at_its_scale_is_cut_and_not_resized(pair):
+    results = Compose([LoadLesionImage(), LoadLesionMask(), RandomScaleCrop([HEIGHT], 2048, (300, 400))])(dict(pair))
+    found = cv2.matchTemplate(cv2.imread(pair["img_path"]), results["img"], cv2.TM_SQDIFF)
+    y, x = np.unravel_index(found.argmin(), found.shape)
+    assert np.array_equal(results["img"], cv2.imread(pair["img_path"])[y : y + 300, x : x + 400])
+    assert np.array_equal(results["gt_seg_map"], LoadLesionMask()(dict(pair))["gt_seg_map"][y : y + 300, x : x + 400])
+
+
+def test_no_edge_becomes_longer_than_allowed_and_small_pictures_stay_whole(pair):
+    results = Compose([LoadLesionImage(), LoadLesionMask(), RandomScaleCrop([300], 308, (250, 400))])(dict(pair))
+    assert results["img_shape"] == (200, 308)
+    whole = cv2.resize(cv2.imread(pair["img_path"]), (308, 200))
+    assert np.array_equal(results["img"], whole)
+
+
+def test_the_window_is_drawn_from_everywhere(pair):
+    ramp = np.broadcast_to(np.linspace(0, 255, WIDTH).astype(np.uint8)[:, None], (HEIGHT, WIDTH, 3))
+    np.random.seed(0)
+    windows = [RandomScaleCrop([200], 2048, (100, 100))(dict(img=ramp))["img"] for _ in range(200)]
+    assert min(window.min() for window in windows) <= 3
+    assert max(window.max() for window in windows) >= 252
 
 
 def test_exif_orientation_turns_the_sizes_too(pair, tmp_path):

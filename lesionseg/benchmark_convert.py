@@ -1,0 +1,71 @@
+"""How long a conversion takes, as a ratio to decoding every file of the release once on the same cores."""
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+
+from lesionseg.cli import progress
+from lesionseg.data.convert import convert
+from lesionseg.data.isic import find_release
+from lesionseg.data.sources import Source
+
+
+def convert_seconds(raw: Path, short_edge: int, workers: int, rounds: int) -> dict[str, float]:
+    """Time both on as many threads in interleaved rounds; the data set folders are made in the system's temporary one.
+
+    Args:
+        raw: folder of a release.
+        short_edge: pixels of the shrunk copies.
+        workers: how many threads decode.
+        rounds: how often to repeat.
+
+    Returns:
+        what was done -> median of the rounds in seconds; the first is bare decoding.
+    """
+    listing = find_release(raw)
+
+    def decode() -> None:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(_decode, (source for pair in listing.pairs for source in (pair.image, pair.mask))))
+        cv2.setNumThreads(threads)
+
+    def convert_to(short_edge: int | None) -> None:
+        # Its progress bar would be drawn over ours.
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            convert(listing, Path(folder, "out"), short_edge, workers)
+
+    ways: dict[str, Callable[[], None]] = {
+        "decoding every file once": decode,
+        f"converting with --short-edge {short_edge}": lambda: convert_to(short_edge),
+        "converting at full size": lambda: convert_to(None),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in progress(range(rounds), rounds, "timing"):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: median(times) for name, times in seconds.items()}
+
+
+def convert_table(seconds: dict[str, float]) -> str:
+    """Set the times in a table, with their ratios to the first."""
+    decoding = next(iter(seconds.values()))
+    lines = [f"{'':40}{'seconds':>10}{'x decoding':>12}"]
+    lines += [f"{name:40}{time_taken:10.2f}{time_taken / decoding:12.2f}" for name, time_taken in seconds.items()]
+    return "\n".join(lines)
+
+
+def _decode(source: Source) -> None:
+    flags = cv2.IMREAD_UNCHANGED if source.suffix == ".png" else cv2.IMREAD_COLOR
+    cv2.imdecode(np.frombuffer(source.read(), np.uint8), flags)
