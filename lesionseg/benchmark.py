@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
+from mmengine.registry import DATASETS, init_default_scope
 
 from lesionseg.cli import progress
 from lesionseg.data.images import read_image
@@ -53,8 +52,12 @@ def input_rows(cfg: Config, originals: str | None, images: int, rounds: int) -> 
     Returns:
         loading and resizing, with the crop where the config does both in one, by stock, by the config and by the
         config with all masks from their files; the whole pipeline of the three; and the bare decoder.
+
+    Raises:
+        DataError: the config is not one of semantic segmentation, or its training set cannot be used.
     """
-    init_default_scope("mmseg")
+    _check_kind(cfg)
+    init_default_scope(cfg.default_scope)
     own = _samples(cfg, cfg.train_dataloader.dataset.data_root, images)
     stock = _samples(cfg, originals, images) if originals else own
     check_masks([(sample["img_path"], sample["seg_map_path"]) for sample in own], "training")
@@ -114,6 +117,16 @@ def decode_difference(cfg: Config, images: int) -> tuple[int, float]:
         largest = max(largest, int(difference.max()))
         means.append(float(difference.mean()))
     return largest, sum(means) / max(1, len(means) - 1)
+
+
+def _check_kind(cfg: Config) -> None:
+    types = [step.type for step in cfg.train_dataloader.dataset.pipeline]
+    if absent := [name for name in ("LoadLesionImage", "LoadLesionMask") if name not in types]:
+        raise DataError(
+            f"{cfg.filename}: no {' and no '.join(absent)} in its training pipeline, expected a config of semantic "
+            "segmentation, whose masks are pictures; one of instances reads a COCO file. Choose one of "
+            "configs/mask2former."
+        )
 
 
 def _samples(cfg: Config, data_root: str, images: int) -> list[dict]:

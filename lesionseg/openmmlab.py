@@ -12,6 +12,7 @@ import lesionseg.data.dataset
 import lesionseg.data.transforms
 import lesionseg.engine.hooks
 import lesionseg.engine.stages
+import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric
 import lesionseg.models.mask2former_head  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading

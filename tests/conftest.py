@@ -1,5 +1,6 @@
 """Data that several test modules use."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,14 @@ from helpers import ROOT, draw_pair
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SPLITS = {"training": 6, "validation": 3, "test": 5}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keeps what tests read out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,4 +40,15 @@ def isic_folder(tmp_path_factory) -> Path:
             cv2.imwrite(str(root / "images" / split / f"ISIC_{number:07}.jpg"), image)
             cv2.imwrite(str(root / "annotations" / split / f"ISIC_{number:07}.png"), mask)
             number += 1
+    return root
+
+
+@pytest.fixture(scope="session")
+def coco_folder(isic_folder, tmp_path_factory) -> Path:
+    """The same with the COCO files of tools/masks2coco.py; do not change it."""
+    from lesionseg.data.coco import masks_to_coco
+
+    root = tmp_path_factory.mktemp("data") / "COCO"
+    shutil.copytree(isic_folder, root)
+    masks_to_coco(root)
     return root

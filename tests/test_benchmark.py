@@ -5,7 +5,7 @@ from helpers import ROOT, load_tool
 
 from lesionseg.benchmark import input_rows, input_table
 from lesionseg.data.phantom import draw_release
-from lesionseg.engine.launch import Options, load_config
+from lesionseg.engine.config import Options, load_config
 
 CONFIG = str(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
 
@@ -33,6 +33,14 @@ def test_every_way_of_reading_is_compared_to_stock_of_the_same_extent(isic_folde
         assert row.times_stock == pytest.approx(row.images_per_second / stock.images_per_second)
     assert len({len(line) for line in input_table(list(rows.values())).splitlines()}) == 1
     assert list(cache_home.rglob("*.json")), "the masks were not checked as a training checks them"
+
+
+def test_a_config_of_instances_is_refused_in_one_line(coco_folder, capsys):
+    config = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")
+    assert load_tool("benchmark").main(["input", config, "--cfg-options", f"data_root={coco_folder}"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {config}: no LoadLesionMask in its training pipeline, expected a config of sem")
+    assert printed.count("\n") == 1
 
 
 def test_a_conversion_is_compared_to_decoding_every_file(tmp_path, capsys):

@@ -2,51 +2,83 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+from mmdet.registry import MODELS as INSTANCE_MODELS
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmseg.registry import MODELS
+from mmseg.registry import MODELS as SEMANTIC_MODELS
 
 import lesionseg.openmmlab  # noqa: F401
+from lesionseg.data.coco_dataset import LesionCocoDataset
 
 CONFIGS = sorted((ROOT / "configs").glob("[!_]*/*.py"))
 NAME = re.compile(
-    r"(?P<algorithm>[a-z0-9-]+)_(?P<backbone>[a-z0-9-]+)_(?P<gpus>\d+)xb(?P<batch>\d+)-"
-    r"(?P<changes>([a-z]+-)*)(?P<length>\d+)(?P<unit>k|i)_(?P<data>[a-z0-9]+)-(?P<height>\d+)x(?P<width>\d+)"
+    r"(?P<algorithm>[a-z0-9-]+)_(?P<backbone>[a-z0-9-]+)(_(?P<neck>fpn))?_(?P<gpus>\d+)xb(?P<batch>\d+)-"
+    r"(?P<changes>([a-z]+-)*)(?P<length>\d+)(?P<unit>k|i|x)_(?P<data>[a-z0-9]+)-(?P<height>\d+)x(?P<width>\d+)"
 )
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
-def path(request):
-    return request.param
+INSTANCES = [path for path in CONFIGS if path.parent.name == "mask_rcnn"]
+SEMANTIC = [path for path in CONFIGS if path not in INSTANCES]
 
 
-@pytest.fixture
-def cfg(path):
-    return Config.fromfile(path)
+def config_fixture(paths):
+    @pytest.fixture(params=paths, ids=lambda path: path.stem)
+    def load(request):
+        return Config.fromfile(request.param)
+
+    return load
+
+
+cfg = config_fixture(CONFIGS)
+semantic = config_fixture(SEMANTIC)
+instances = config_fixture(INSTANCES)
 
 
 def test_there_are_configs():
-    assert len(CONFIGS) >= 9
+    assert len(SEMANTIC) >= 9
+    assert len(INSTANCES) >= 6
 
 
-def test_name_agrees_with_contents(path, cfg):
-    name = NAME.fullmatch(path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_name_agrees_with_contents(path):
+    cfg, name = Config.fromfile(path), NAME.fullmatch(path.stem)
     assert name, f"{path.stem} does not follow the naming rule"
-    assert path.parent.name == name["algorithm"]
+    assert path.parent.name == name["algorithm"].replace("-", "_")
     assert int(name["batch"]) == cfg.train_dataloader.batch_size
     assert int(name["gpus"]) * int(name["batch"]) == cfg.auto_scale_lr.base_batch_size
-    assert int(name["length"]) * {"k": 1000, "i": 1}[name["unit"]] == cfg.train_cfg.max_iters
-    assert (int(name["height"]), int(name["width"])) == tuple(cfg.crop_size)
+    # 1x is 12 epochs.
+    length = {"k": 1000, "i": 1, "x": 12 * cfg.get("epoch", 0)}[name["unit"]]
+    assert int(name["length"]) * length == cfg.train_cfg.max_iters
+    assert (int(name["height"]), int(name["width"])) == _size(cfg)
     assert f"depth={cfg.model.backbone.get('depth')}" == f"depth={_depth(name['backbone'])}"
+    assert (cfg.model.get("neck") or {}).get("type", "").lower() == (name["neck"] or "")
+    assert ("caffe" in name["backbone"]) == (cfg.model.backbone.get("style") == "caffe")
+    hooks = {hook.type for hook in cfg.custom_hooks}
+    steps = [step.type for step in cfg.train_pipeline]
+    for change, has in {
+        "ema": "EMAHook" in hooks,
+        "earlystop": "EarlyStoppingHook" in hooks,
+        "twostage": "TrainingStagesHook" in hooks,
+        "albu": "LesionAlbu" in steps,
+        "amp": cfg.optim_wrapper.type == "AmpOptimWrapper",
+    }.items():
+        assert (change in name["changes"]) == has, change
     assert ("scratch" in name["changes"]) <= (cfg.load_from is None)
-    assert ("ema" in name["changes"]) == any(hook.type == "EMAHook" for hook in cfg.custom_hooks)
-    assert ("earlystop" in name["changes"]) == any(hook.type == "EarlyStoppingHook" for hook in cfg.custom_hooks)
-    assert ("albu" in name["changes"]) == any(step.type == "LesionAlbu" for step in cfg.train_pipeline)
+
+
+def _size(cfg):
+    """What a name says of the size: the crop's, or how short and how long an image's edges are at most."""
+    if "crop_size" in cfg:
+        return tuple(cfg.crop_size)
+    width, height = cfg.scale
+    # Such a wide limit only keeps odd pictures from filling the memory.
+    return (height, height) if width >= 4 * height else (height, width)
 
 
 def _depth(backbone):
@@ -54,68 +86,136 @@ def _depth(backbone):
     return int(found[1]) if found else None
 
 
-def test_sizes_and_schedule_agree_everywhere(cfg):
-    crops = [step.crop_size for step in cfg.train_dataloader.dataset.pipeline if step.type == "RandomCrop"]
-    assert [tuple(crop) for crop in crops] == [tuple(cfg.crop_size)]
-    assert tuple(cfg.model.data_preprocessor.size) == tuple(cfg.crop_size)
-    assert tuple(cfg.data_preprocessor.size) == tuple(cfg.crop_size)
+def test_schedule_and_pipelines_agree_everywhere(cfg):
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters == cfg.max_iters
     assert all(a.end == b.begin for a, b in zip(cfg.param_scheduler, cfg.param_scheduler[1:], strict=False))
     assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
     assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
     assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline
-    assert cfg.test_pipeline == cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+    assert cfg.test_pipeline == cfg.test_dataloader.dataset.pipeline
+    # The validation's loss of a detector needs its instances, too.
+    validation = cfg.val_dataloader.dataset.pipeline
+    assert cfg.get("val_pipeline", cfg.test_pipeline) == validation
+    assert [step for step in validation if step.type != "LoadAnnotations"] == cfg.test_pipeline
+
+
+def test_sizes_agree_everywhere(semantic):
+    cfg = semantic
+    crops = [step.crop_size for step in cfg.train_dataloader.dataset.pipeline if step.type == "RandomScaleCrop"]
+    assert [tuple(crop) for crop in crops] == [tuple(cfg.crop_size)]
+    assert tuple(cfg.model.data_preprocessor.size) == tuple(cfg.crop_size)
+    assert tuple(cfg.data_preprocessor.size) == tuple(cfg.crop_size)
     resize = next(step for step in cfg.test_pipeline if step.type == "Resize")
     assert min(resize.scale) == min(cfg.crop_size)
     assert resize in cfg.tta_pipeline[1].transforms[0]
 
 
-def test_images_are_decoded_no_smaller_than_they_are_used(cfg):
-    load = next(step for step in cfg.train_pipeline if step.type == "LoadLesionImage")
-    resize = next(step for step in cfg.train_pipeline if step.type == "RandomChoiceResize")
-    assert load.min_short_edge == max(resize.scales)
-    assert min(resize.scales) >= min(cfg.crop_size)
+def test_images_are_decoded_no_smaller_than_they_are_used(semantic):
+    load = next(step for step in semantic.train_pipeline if step.type == "LoadLesionImage")
+    crop = next(step for step in semantic.train_pipeline if step.type == "RandomScaleCrop")
+    assert load.min_short_edge == max(crop.scales)
+    assert min(crop.scales) >= min(semantic.crop_size)
 
 
 def test_scores_are_on_original_pixels(cfg):
     steps = [step.type for step in cfg.test_pipeline]
     assert steps.index("LoadLesionMask") > steps.index("Resize")
     assert "min_short_edge" not in cfg.test_pipeline[0]
-    assert cfg.val_evaluator == cfg.test_evaluator == [dict(type="LesionMetric")]
+    # What is scored against is read from its file.
+    assert dict(type="LoadLesionMask") in cfg.test_pipeline
+    assert cfg.val_evaluator == cfg.test_evaluator
+
+
+def test_masks_are_scored(semantic):
+    assert semantic.val_evaluator == [dict(type="LesionMetric")]
+    assert dict(type="LoadLesionMask", cached=True) in semantic.train_pipeline
 
 
 def test_splits_are_three(cfg):
-    prefixes = [cfg[f"{split}_dataloader"].dataset.data_prefix for split in ("train", "val", "test")]
-    assert [prefix.img_path for prefix in prefixes] == ["images/training", "images/validation", "images/test"]
-    assert [p.seg_map_path for p in prefixes] == [p.img_path.replace("images", "annotations") for p in prefixes]
-    roots = {cfg[f"{split}_dataloader"].dataset.data_root for split in ("train", "val", "test")}
-    assert roots == {cfg.data_root}
+    datasets = [cfg[f"{split}_dataloader"].dataset for split in ("train", "val", "test")]
+    assert {dataset.data_root for dataset in datasets} == {cfg.data_root}
+    for dataset, split in zip(datasets, ("training", "validation", "test"), strict=True):
+        expected = (f"images/{split}", f"annotations/{split}")
+        if cfg.default_scope == "mmseg":
+            assert (dataset.data_prefix.img_path, dataset.data_prefix.seg_map_path) == expected
+        else:
+            assert dataset.ann_file == f"annotations/instances_{split}.json"
+            assert dataset.data_prefix.img == expected[0]
+            assert dataset.data_prefix.get("seg") == (None if split == "training" else expected[1])
 
 
-def test_two_classes_with_their_weights(cfg):
-    head = cfg.model.decode_head
+def test_two_classes_with_their_weights(semantic):
+    head = semantic.model.decode_head
     assert head.num_classes == 2
     # The last weight is that of queries that match nothing.
     assert head.loss_cls.class_weight == [1.0, 1.0, 0.1]
 
 
 def test_nothing_is_left_of_other_data_sets(cfg):
-    text = re.sub(r"load_from = .*", "", cfg.pretty_text)
+    text = re.sub(r"load_from = .*|\w*Coco\w*|coco/segm_mAP", "", cfg.pretty_text)
     assert not re.search(r"cityscapes|coco|ade20k|2048, 1024|reduce_zero_label", text, re.IGNORECASE)
 
 
-def test_model_and_loaders_build_and_take_a_batch(cfg, isic_folder):
-    init_default_scope("mmseg")
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+def test_instances_are_of_one_class_with_exact_masks(instances):
+    class_name = "nail" if "nails" in instances.data_root else "lesion"
+    for split in ("train", "val", "test"):
+        dataset = instances[f"{split}_dataloader"].dataset
+        # What the data set says of itself, unless the config says otherwise.
+        assert dataset.get("metainfo", LesionCocoDataset.METAINFO)["classes"] == (class_name,)
+        # RLE needs poly2mask, which is its default; some of MMDetection's bases switch it off.
+        annotations = [step for step in dataset.pipeline if step.type == "LoadAnnotations"]
+        expected = [dict(type="LoadAnnotations", with_bbox=True, with_mask=True)]
+        assert annotations == ([] if split == "test" else expected)
+    assert instances.model.roi_head.bbox_head.num_classes == instances.model.roi_head.mask_head.num_classes == 1
+    # A hundred masks of the largest image, MMDetection's default, take a gigabyte.
+    assert instances.model.test_cfg.rcnn.max_per_img <= 30
+    coco, lesion = instances.val_evaluator
+    assert coco == dict(type="LesionCocoMetric", metric=["bbox", "segm"])
+    assert lesion == dict(type="LesionMetric", instances="union")
+
+
+def test_frozen_layers_keep_their_statistics(instances):
+    backbone = instances.model.backbone
+    if instances.load_from is None:
+        assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
+
+
+def _batches(cfg, folder):
+    """Build the three loaders on drawn data, and take a batch of each."""
     for split in ("train", "val", "test"):
         settings = cfg[f"{split}_dataloader"]
-        settings.dataset.data_root = str(isic_folder)
+        settings.dataset.data_root = str(folder)
         settings.update(num_workers=0, persistent_workers=False)
-        loader = Runner.build_dataloader(settings, seed=0)
-        batch = next(iter(loader))
+        yield split, settings.batch_size, next(iter(Runner.build_dataloader(settings, seed=0)))
+
+
+def test_semantic_model_and_loaders_build_and_take_a_batch(semantic, isic_folder):
+    init_default_scope("mmseg")
+    model = revert_sync_batchnorm(SEMANTIC_MODELS.build(semantic.model))
+    for split, size, batch in _batches(semantic, isic_folder):
         data = model.data_preprocessor(batch, training=split == "train")
-        assert data["inputs"].shape[0] == settings.batch_size
+        assert data["inputs"].shape[0] == size
         if split == "train":
-            assert tuple(data["inputs"].shape[2:]) == tuple(cfg.crop_size)
+            assert tuple(data["inputs"].shape[2:]) == tuple(semantic.crop_size)
             labels = torch.cat([sample.gt_sem_seg.data.flatten() for sample in data["data_samples"]])
             assert set(labels.unique().tolist()) == {0, 1}
+
+
+def test_instance_model_and_loaders_build_and_take_a_batch(instances, coco_folder):
+    init_default_scope("mmdet")
+    model = INSTANCE_MODELS.build(instances.model)
+    for split in ("train", "val", "test"):
+        instances[f"{split}_dataloader"].dataset.pop("metainfo", None)
+    for split, size, batch in _batches(instances, coco_folder):
+        data = model.data_preprocessor(batch, training=split == "train")
+        assert data["inputs"].shape[0] == size
+        if split == "test":
+            continue
+        for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
+            truth = sample.gt_instances
+            assert truth.labels.tolist() == [0]
+            assert truth.masks.masks.shape == (1, *image.shape[1:])
+            rows, columns = np.nonzero(truth.masks.masks[0])
+            box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            # Box and mask are resized apart.
+            np.testing.assert_allclose(truth.bboxes.numpy()[0], box, atol=max(image.shape) / 60)

@@ -91,7 +91,8 @@ def test_what_is_no_file_is_told(run, tmp_path):
     [
         [],
         ["D", "--instances", "some"],
-        ["D", "--min-area", "0"],
+        ["D", "--category", ""],
+        ["D", "--category", " "],
         ["D", "--to-masks", "OUT", "--polygons"],
         ["D", "--to-masks", "OUT", "--min-area", "3"],
         ["D", "--to-masks", "OUT", "--instances", "components"],
@@ -102,3 +103,11 @@ def test_wrong_usage_is_2(argv, capsys):
     with pytest.raises(SystemExit) as ending:
         load_tool("masks2coco").main(argv)
     assert ending.value.code == 2
+
+
+@pytest.mark.parametrize("area", ["0", "-3", "2.5", "x"])
+def test_an_area_that_is_none_is_told(area, capsys):
+    with pytest.raises(SystemExit) as ending:
+        load_tool("masks2coco").main(["D", f"--min-area={area}"])
+    assert ending.value.code == 2
+    assert f"--min-area: '{area}', expected a whole number of pixels, 1 or more" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
         return
     from lesionseg.benchmark import decode_difference, input_rows, input_table
-    from lesionseg.engine.launch import Options, load_config
+    from lesionseg.engine.config import Options, load_config
 
     cfg = load_config(Options.of(args))
     print(input_table(input_rows(cfg, args.originals, args.images, args.rounds)))

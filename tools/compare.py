@@ -28,7 +28,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.evaluation.compare import compare, comparison_text, read_tests, write_comparison
+    from lesionseg.evaluation.compare import compare, read_tests
+    from lesionseg.evaluation.compare_tables import comparison_text, write_comparison
 
     rows = compare(read_tests(args.work_dirs))
     write_comparison(args.out, rows)

@@ -44,7 +44,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "source", metavar="DATASET", type=Path, help="a data set folder; with --to-masks a COCO file (JSON)"
     )
     parser.add_argument(
-        "--category", metavar="NAME", help="its name in the COCO files (default: lesion; --to-masks: the only one used)"
+        "--category",
+        metavar="NAME",
+        type=_name,
+        help="its name in the COCO files (default: lesion; --to-masks: the only one used)",
     )
     coco = parser.add_argument_group("masks to COCO")
     coco.add_argument(
@@ -71,10 +74,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of pixels, 1 or more")
     return number
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is blank, expected a name")
+    return text
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 _classes = ("lesion",)
 _data_root = "data/ISIC"
 _scale = (2048, 512)  # (long edge at most, short edge)
-# Around the size of the test, so that lesions vary by a third in size; lesions stay whole.
+# Around the size of the test; lesions stay whole.
 _train_scales = [(2048, short_edge) for short_edge in range(416, 609, 32)]
 
 _train_pipeline = [
@@ -16,12 +16,10 @@ _train_pipeline = [
     dict(type="PhotoMetricDistortion"),
     dict(type="PackDetInputs"),
 ]
-_test_pipeline = [
-    dict(type="LoadLesionImage"),
-    # For the validation's loss.
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    # Area interpolation, as in the training copies that the converter makes.
-    dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area"),
+_load = dict(type="LoadLesionImage")
+# Area interpolation, as in the training copies that the converter makes.
+_test_resize = dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area")
+_score = [
     # After Resize, so that scores are on the pixels of the file.
     dict(type="LoadLesionMask"),
     dict(
@@ -29,12 +27,17 @@ _test_pipeline = [
         meta_keys=("img_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
+_test_pipeline = [_load, _test_resize, *_score]
+# The validation's loss needs the instances, too.
+_annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
+_val_pipeline = [_load, _annotations, _test_resize, *_score]
 
 isic = dict(
     classes=_classes,
     data_root=_data_root,
     scale=_scale,
     train_pipeline=_train_pipeline,
+    val_pipeline=_val_pipeline,
     test_pipeline=_test_pipeline,
     train_dataloader=dict(
         num_workers=4,
@@ -60,7 +63,7 @@ isic = dict(
             ann_file="annotations/instances_validation.json",
             data_prefix=dict(img="images/validation", seg="annotations/validation"),
             test_mode=True,
-            pipeline=_test_pipeline,
+            pipeline=_val_pipeline,
         ),
     ),
     test_dataloader=dict(
@@ -77,8 +80,8 @@ isic = dict(
             pipeline=_test_pipeline,
         ),
     ),
-    # The COCO file of each evaluation is the one of its data set.
-    evaluator=[dict(type="CocoMetric", metric=["bbox", "segm"]), dict(type="LesionMetric", instances="union")],
+    # The COCO file of each evaluation is that of its data set.
+    evaluator=[dict(type="LesionCocoMetric", metric=["bbox", "segm"]), dict(type="LesionMetric", instances="union")],
     # For Weights & Biases add dict(type="WandbVisBackend", init_kwargs=dict(project="lesionseg")).
     vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
     custom_hooks=[dict(type="RandomStateHook"), dict(type="ValidationLossHook"), dict(type="LearningCurveHook")],

@@ -14,11 +14,13 @@ train_pipeline = [
     dict(_photometric, brightness_delta=16, contrast_range=(0.8, 1.2), saturation_range=(0.8, 1.2), hue_delta=6),
     _pack,
 ]
-_load, _annotations, _resize, *_pack = _base_.test_pipeline
-test_pipeline = [_load, _annotations, dict(_resize, scale=scale), *_pack]
-del _seed, _load, _annotations, _resize, _flip, _photometric, _pack
+_load, _annotations, _resize, *_score = _base_.val_pipeline
+_resize = dict(_resize, scale=scale)
+val_pipeline = [_load, _annotations, _resize, *_score]
+test_pipeline = [_load, _resize, *_score]
+del _seed, _load, _annotations, _resize, _flip, _photometric, _pack, _score
 train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 
 # Model

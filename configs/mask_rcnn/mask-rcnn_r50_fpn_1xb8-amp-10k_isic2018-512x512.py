@@ -10,6 +10,7 @@ data_root = _base_.isic.data_root
 scale = _base_.isic.scale
 num_classes = len(_base_.isic.classes)
 train_pipeline = _base_.isic.train_pipeline
+val_pipeline = _base_.isic.val_pipeline
 test_pipeline = _base_.isic.test_pipeline
 train_dataloader = _base_.isic.train_dataloader
 train_dataloader.batch_size = 8
@@ -56,6 +57,7 @@ vis_backends = _base_.isic.vis_backends
 visualizer = dict(vis_backends=vis_backends)
 log_processor = dict(by_epoch=False)
 default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(
         type="ValidatedCheckpointHook",
         by_epoch=False,
@@ -63,6 +65,6 @@ default_hooks = dict(
         max_keep_ckpts=2,
         save_best="lesion/jaccard",
         rule="greater",
-    )
+    ),
 )
 custom_hooks = _base_.isic.custom_hooks

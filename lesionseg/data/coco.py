@@ -16,10 +16,10 @@ import numpy as np
 
 from lesionseg import __version__
 from lesionseg.cli import progress
-from lesionseg.data.coco_file import category_ids, check_lists, mask_name, read_lists
+from lesionseg.data.coco_file import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.images import picture_size
-from lesionseg.data.isic import MASK_SUFFIX
+from lesionseg.data.mask_names import MASK_SUFFIXES, mask_id
 from lesionseg.data.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.data.pairs import SPLITS, Listing, Named, Pair
 from lesionseg.data.sources import PICTURE_SUFFIXES, Source, list_files
@@ -65,7 +65,9 @@ class Style:
 
 
 def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: bool = False) -> Made:
-    """Write annotations/instances_<split>.json for every split of a data set folder, all of them or none.
+    """Write annotations/instances_<split>.json for every split of a data set folder.
+
+    None is put in place before all are written, though they take their places one after the other.
 
     The same masks give the same bytes. `file_name` is the path below images/<split>, and an image
     without an instance is listed too.
@@ -76,11 +78,16 @@ def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: boo
         overwrite: whether earlier files may be replaced.
 
     Raises:
-        DataError: there is no split or an unpaired file, a mask cannot be used or has another size than its image, a
-            split has no instance, a file is in the way, or the file of a split that is not here has other categories.
+        DataError: not a folder, there is no split or an unpaired file, a mask cannot be used or has another size than
+            its image, a split has no instance, a file is in the way, or the file of a split that is not here
+            has other categories or is broken.
         OSError: the folder cannot be read or written.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise DataError(
+            f"{folder}: a file, expected a data set folder. Name the folder, or add --to-masks OUT to draw a COCO file."
+        )
     listing = _list_splits(folder)
     files = {split: _json_path(folder, split) for split in dict.fromkeys(pair.split for pair in listing.pairs)}
     faults = [*listing.faults, *_obstacles(folder, files.values(), style.category, overwrite)]
@@ -122,9 +129,12 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
         OSError: the file cannot be read, or the folder not written.
     """
     path, out = Path(json_path), Path(out_dir)
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, expected a COCO file (JSON). Name the file, or leave --to-masks out.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
     coco = read_lists(path)
+    make_sizes_whole(coco["images"])
     check_lists(path, coco)
     wanted = category_ids(path, coco, category)
     annotations = defaultdict(list)
@@ -146,15 +156,14 @@ def _list_splits(folder: Path) -> Listing:
     listing = Listing([folder])
     for split in SPLITS:
         images, masks = folder / "images" / split, folder / "annotations" / split
-        found = [_pictures(part, listing) if part.is_dir() else [] for part in (images, masks)]
-        if any(found):
-            image_ids = [(str(PurePosixPath(source.name).with_suffix("")), source) for source in found[0]]
-            mask_ids = [(_mask_id(source), source) for source in found[1]]
+        image_ids = _named(images, _image_id, "picture", listing)
+        mask_ids = _named(masks, mask_id, "mask", listing)
+        if image_ids or mask_ids:
             listing.match(
                 split,
                 Named(images, image_ids),
                 Named(masks, mask_ids),
-                expected=("<id>.jpg or another picture", f"<id>.png or <id>{MASK_SUFFIX}.png"),
+                expected=("<id>.jpg or another picture", f"<id>{' or <id>'.join(MASK_SUFFIXES)}"),
                 advice="Put them there, or take their partners away.",
             )
     if not listing.pairs and not listing.faults:
@@ -165,15 +174,15 @@ def _list_splits(folder: Path) -> Listing:
     return listing
 
 
-def _pictures(part: Path, listing: Listing) -> list[Source]:
-    sources = list_files(part)
-    listing.note_left_out((source for source in sources if source.suffix not in PICTURE_SUFFIXES), "picture")
-    return [source for source in sources if source.suffix in PICTURE_SUFFIXES]
+def _named(part: Path, to_id: Callable[[str], str | None], what: str, listing: Listing) -> list[tuple[str, Source]]:
+    ids = [(to_id(source.name), source) for source in list_files(part)] if part.is_dir() else []
+    listing.note_left_out((source for id, source in ids if id is None), what)
+    return [(id, source) for id, source in ids if id is not None]
 
 
-def _mask_id(source: Source) -> str:
-    stem = str(PurePosixPath(source.name).with_suffix(""))
-    return stem[: -len(MASK_SUFFIX)] if stem.lower().endswith(MASK_SUFFIX) else stem
+def _image_id(name: str) -> str | None:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else None
 
 
 def _json_path(folder: Path, split: str) -> Path:
@@ -186,8 +195,14 @@ def _obstacles(folder: Path, files: Collection[Path], category: str, overwrite: 
     for path in (_json_path(folder, split) for split in SPLITS):
         if not path.exists():
             continue
-        if path not in files:
-            names = sorted({str(entry.get("name")) for entry in read_lists(path)["categories"]})
+        if not path.is_file():
+            faults.append(f"{path}: not a file, expected one or nothing there. Move it away.")
+        elif path not in files:
+            try:
+                names = sorted({str(entry.get("name")) for entry in read_lists(path)["categories"]})
+            except DataError:
+                faults.append(f"{path}: not a COCO file, expected one of a split that is not here. Remove it.")
+                continue
             if names != [category]:
                 faults.append(
                     f"{path}: its categories are {first_names(names)}, expected {category} in all splits. "

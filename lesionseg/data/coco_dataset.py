@@ -1,14 +1,19 @@
 """The data set folder with its COCO files as MMDetection sees it."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from lesionseg.data.coco_file import check_lists, read_lists
-from lesionseg.data.dataset import MASK_SUFFIXES
+from lesionseg.data.coco_file import check_annotations, check_lists, read_lists
+from lesionseg.data.coco_segmentation import read_segmentation
+from lesionseg.data.images import picture_size
+from lesionseg.data.mask_names import MASK_SUFFIXES, find_masks
+from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
 from lesionseg.errors import DataError, first_names
 
 
@@ -24,12 +29,13 @@ class LesionCocoDataset(CocoDataset):
     without an instance, which `filter_cfg` may leave out; `summary` counts them.
 
     Args:
-        mask_suffixes: what may follow an image's id in the name of its mask, in order of preference.
+        mask_suffixes: what may follow an image's id in the name of its mask.
         kwargs: as for CocoDataset.
 
     Raises:
-        DataError: no COCO file or a broken one, other categories than `metainfo['classes']`, an image or a mask
-            is missing, or an annotation would be dropped.
+        DataError: no COCO file or a broken one, other categories than `metainfo['classes']`, an image is missing,
+            not listed or of another size, an annotation would be dropped or its segmentation does not fit its
+            image, or an image has no mask or two.
     """
 
     METAINFO = dict(classes=("lesion",), palette=[(230, 159, 0)])  # noqa: RUF012
@@ -40,25 +46,27 @@ class LesionCocoDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the samples in the order of the COCO file."""
-        if not Path(self.ann_file).is_file():
+        path, image_root = Path(self.ann_file), Path(self.data_prefix["img"])
+        if not image_root.is_dir():
             raise DataError(
-                f"{self.ann_file}: no such file, expected the instances of this split. Run tools/masks2coco.py "
+                f"{image_root}: no such folder, expected the images of this split. Convert it (tools/convert_isic.py), "
+                "choose another split in the config, or set data_root (--cfg-options data_root=DIR)."
+            )
+        if not path.is_file():
+            raise DataError(
+                f"{path}: no such file, expected the instances of this split. Run tools/masks2coco.py "
                 "DATASET, or set data_root (--cfg-options data_root=DIR)."
             )
-        path = Path(self.ann_file)
         coco = read_lists(path)
         check_lists(path, coco)
+        check_annotations(path, coco)
         self._check_categories([category["name"] for category in coco["categories"]])
         # pycocotools prints what it does.
         with redirect_stdout(StringIO()):
             samples = super().load_data_list()
         self._check_annotations(samples, len(coco["annotations"]))
-        missing = [sample["img_path"] for sample in samples if not Path(sample["img_path"]).is_file()]
-        if missing:
-            raise DataError(
-                f"{self.ann_file}: {len(missing)} of {len(samples)} images are not there ({first_names(missing)}), "
-                "expected them where the file was made. Run tools/masks2coco.py DATASET --overwrite."
-            )
+        self._check_folder(coco["images"], image_root)
+        self._check_images(coco)
         if self.data_prefix.get("seg"):
             self._find_masks(samples)
         self.summary = _summary(samples)
@@ -81,21 +89,50 @@ class LesionCocoDataset(CocoDataset):
                 "tools/masks2coco.py DATASET --overwrite, with --min-area to leave specks out."
             )
 
-    def _find_masks(self, samples: list[dict]) -> None:
-        root, missing = Path(self.data_prefix["seg"]), []
-        for sample in samples:
-            image = Path(sample["img_path"]).relative_to(self.data_prefix["img"])
-            names = [root / f"{image.with_suffix('')}{suffix}" for suffix in self.mask_suffixes]
-            found = next((name for name in names if name.is_file()), None)
-            if found is None:
-                missing.append(str(image))
-            else:
-                sample["seg_map_path"] = str(found)
-        if missing:
+    def _check_folder(self, images: list[dict], root: Path) -> None:
+        """Compare the list of images with the folder."""
+        listed = {str(PurePosixPath(image["file_name"])) for image in images}
+        files = list_files(root)
+        there = {source.name for source in files if source.suffix in PICTURE_SUFFIXES}
+        missing, others = sorted(listed - {source.name for source in files}), sorted(there - listed)
+        for names, fact in (
+            (missing, f"of {len(listed)} images are not in {root}"),
+            (others, f"of {len(there)} pictures in {root} are not in it"),
+        ):
+            if names:
+                raise DataError(
+                    f"{self.ann_file}: {len(names)} {fact} ({first_names(names)}), expected the same as when the file "
+                    "was made. Run tools/masks2coco.py DATASET --overwrite."
+                )
+
+    def _check_images(self, coco: dict[str, list[dict]]) -> None:
+        """Compare the size of every image with its file, and its segmentations with that size."""
+        images = {image["id"]: image for image in coco["images"]}
+        root = Path(self.data_prefix["img"])
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            paths = [root / image["file_name"] for image in images.values()]
+            sizes = list(threads.map(picture_size, paths, paths))
+        wrong = [
+            f"{image['file_name']}: {width}x{height}, listed {image['width']}x{image['height']}"
+            for image, (height, width) in zip(images.values(), sizes, strict=True)
+            if (height, width) != (image["height"], image["width"])
+        ]
+        if wrong:
             raise DataError(
-                f"{root}: {len(missing)} of {len(samples)} images have no mask ({first_names(missing)}), "
-                f"expected <id>{' or <id>'.join(self.mask_suffixes)}. Add the masks or take the images away."
+                f"{self.ann_file}: {len(wrong)} of {len(images)} images have other sizes than listed "
+                f"({first_names(wrong)}), expected those of the files. Run tools/masks2coco.py DATASET --overwrite."
             )
+        for annotation in coco["annotations"]:
+            image = images[annotation["image_id"]]
+            name = f"{self.ann_file}: annotation {annotation['id']} of {image['file_name']}"
+            read_segmentation(annotation.get("segmentation"), image["height"], image["width"], name)
+
+    def _find_masks(self, samples: list[dict]) -> None:
+        root = Path(self.data_prefix["img"])
+        ids = [Path(sample["img_path"]).relative_to(root).with_suffix("").as_posix() for sample in samples]
+        masks = find_masks(Path(self.data_prefix["seg"]), ids, self.mask_suffixes)
+        for sample, id in zip(samples, ids, strict=True):
+            sample["seg_map_path"] = str(masks[id])
 
 
 def _summary(samples: list[dict]) -> str:

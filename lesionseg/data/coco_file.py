@@ -1,13 +1,21 @@
 """The lists of a COCO file from anywhere: reading and checking them before a pixel is drawn."""
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lesionseg.errors import DataError, first_names
 
 Entry = dict[str, Any]
+# Of entries that a check has found at fault, what makes the fault, and what was expected with the next step.
+Check = tuple[Sequence[Any], str, str]
+
+# No picture is larger; a mask of this size takes 256 MiB.
+_MOST_PIXELS = 2**28
+_LONGEST_NAME = 255
 
 
 def read_lists(path: Path) -> dict[str, list[Entry]]:
@@ -19,7 +27,7 @@ def read_lists(path: Path) -> dict[str, list[Entry]]:
     """
     try:
         coco = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}), expected COCO. Export it again.") from None
     missing = [
         name
@@ -33,6 +41,14 @@ def read_lists(path: Path) -> dict[str, list[Entry]]:
     return coco
 
 
+def make_sizes_whole(images: Iterable[Entry]) -> None:
+    """Change sizes such as 72.0, as some tools export them, to whole numbers; others are left to `check_lists`."""
+    for image in images:
+        for key in ("height", "width"):
+            if isinstance(image.get(key), float) and image[key].is_integer():
+                image[key] = int(image[key])
+
+
 def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
     """Raise DataError, with a line for each kind of fault in the lists; segmentations are not looked at."""
     images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]
@@ -40,28 +56,18 @@ def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
         raise DataError(f"{path}: its list of images is empty, expected one or more. Export it with its images.")
     ids_of_images = {image["id"] for image in images if _has_id(image)}
     ids_of_categories = {category["id"] for category in categories if _has_id(category)}
-    named = [image for image in images if _has_name(image)]
     checks = (
         (
             [image.get("file_name", image.get("id")) for image in images if not _is_complete(image)],
             f"of {len(images)} images have no id, file_name, height or width",
-            "all four, sizes as whole numbers of pixels. Add them.",
+            f"all four, sizes as whole numbers and at most {_MOST_PIXELS} pixels in all. Correct them.",
         ),
         (
             _repeated(image["id"] for image in images if _has_id(image)),
             "image ids occur more than once",
             "one image each. Renumber them.",
         ),
-        (
-            _repeated(str(mask_name(image)) for image in named),
-            "masks would be written more than once",
-            "images of different names. Rename them.",
-        ),
-        (
-            [image["file_name"] for image in named if not _stays_inside(image)],
-            f"of {len(images)} file names lead out of the folder",
-            "names below the folder of the images. Shorten them.",
-        ),
+        *_name_checks([image for image in images if _has_name(image)]),
         (
             [entry.get("id") for entry in categories if not _has_id(entry) or not isinstance(entry.get("name"), str)],
             f"of {len(categories)} categories have no id or name",
@@ -78,13 +84,35 @@ def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
             "a category_id that is in the list of categories. Complete the list, or remove them.",
         ),
     )
-    faults = [
-        f"{path}: {len(wrong)} {fact} ({first_names(wrong)}), expected {expectation}"
-        for wrong, fact, expectation in checks
-        if wrong
-    ]
-    if faults:
-        raise DataError(*faults)
+    _raise_faults(path, checks)
+
+
+def check_annotations(path: Path, coco: Mapping[str, list[Entry]]) -> None:
+    """Raise DataError where annotations in checked lists lack what training needs: an id each, area and bbox."""
+    annotations = coco["annotations"]
+    checks = (
+        (
+            [entry.get("image_id") for entry in annotations if not _has_id(entry)],
+            f"of {len(annotations)} annotations have no id",
+            "one each; named are their images. Number them.",
+        ),
+        (
+            _repeated(entry["id"] for entry in annotations if _has_id(entry)),
+            "annotation ids occur more than once",
+            "one annotation each. Renumber them.",
+        ),
+        (
+            [entry.get("id") for entry in annotations if not _are_numbers([entry.get("area")], 1)],
+            f"of {len(annotations)} annotations have no area",
+            "a number of pixels. Export them again.",
+        ),
+        (
+            [entry.get("id") for entry in annotations if not _are_numbers(entry.get("bbox"), 4)],
+            f"of {len(annotations)} annotations have no bbox of four numbers",
+            "[x, y, width, height] in pixels. Export them again.",
+        ),
+    )
+    _raise_faults(path, checks)
 
 
 def category_ids(path: Path, coco: Mapping[str, list[Entry]], category: str | None) -> set[int | str]:
@@ -114,6 +142,43 @@ def mask_name(image: Entry) -> PurePosixPath:
     return PurePosixPath(image["file_name"]).with_suffix(".png")
 
 
+def _name_checks(images: Sequence[Entry]) -> Sequence[Check]:
+    """What can be wrong with the names of images that have one."""
+    masks = {mask_name(image) for image in images}
+    return (
+        (
+            _repeated(str(mask_name(image)) for image in images),
+            "masks would be written more than once",
+            "images of different names. Rename them.",
+        ),
+        (
+            [image["file_name"] for image in images if not _stays_inside(image)],
+            f"of {len(images)} file names lead out of the folder",
+            "names below the folder of the images. Shorten them.",
+        ),
+        (
+            [image["file_name"][:50] for image in images if not _can_be_written(image)],
+            f"of {len(images)} file names are too long or hold characters that no file name can",
+            f"at most {_LONGEST_NAME} bytes a name. Rename them.",
+        ),
+        (
+            [image["file_name"] for image in images if not masks.isdisjoint(mask_name(image).parents)],
+            f"of {len(images)} masks lie in a folder that is called like another mask",
+            "names that can stand side by side. Rename them.",
+        ),
+    )
+
+
+def _raise_faults(path: Path, checks: Iterable[Check]) -> None:
+    faults = [
+        f"{path}: {len(wrong)} {fact} ({first_names(wrong)}), expected {expectation}"
+        for wrong, fact, expectation in checks
+        if wrong
+    ]
+    if faults:
+        raise DataError(*faults)
+
+
 def _has_id(entry: Entry) -> bool:
     return isinstance(entry.get("id"), (int, str))
 
@@ -124,12 +189,29 @@ def _has_name(image: Entry) -> bool:
 
 def _is_complete(image: Entry) -> bool:
     sizes = image.get("height"), image.get("width")
-    return _has_id(image) and _has_name(image) and all(type(size) is int and size > 0 for size in sizes)
+    whole = all(type(size) is int and size > 0 for size in sizes) and math.prod(sizes) <= _MOST_PIXELS
+    return whole and _has_id(image) and _has_name(image)
 
 
 def _stays_inside(image: Entry) -> bool:
     name = PurePosixPath(image["file_name"])
     return not name.is_absolute() and ".." not in name.parts
+
+
+def _can_be_written(image: Entry) -> bool:
+    try:
+        parts = [os.fsencode(part) for part in mask_name(image).parts]
+    except UnicodeEncodeError:
+        return False
+    return all(len(part) <= _LONGEST_NAME and b"\0" not in part for part in parts)
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    )
 
 
 def _refers(annotation: Entry, key: str, ids: set[int | str]) -> bool:

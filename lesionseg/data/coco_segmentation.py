@@ -15,6 +15,8 @@ from lesionseg.errors import DataError
 
 # Tools differ in where a pixel begins, and round; what lies further outside belongs to another image.
 _TOLERANCE = 1
+# Characters of a compressed run: 35 bits are more than an image has pixels.
+_LONGEST_RUN = 7
 
 
 def split_instances(lesion: np.ndarray, instances: str) -> Iterator[np.ndarray]:
@@ -96,8 +98,8 @@ def outline(instance: np.ndarray) -> list[list[int]]:
     return polygons
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
-    """Decode the segmentation of an annotation; the union, where it has several polygons.
+def read_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray | list[np.ndarray]:
+    """Read and check the segmentation of an annotation without drawing it.
 
     Args:
         segmentation: RLE, compressed or not, or polygons, as read from JSON.
@@ -106,62 +108,82 @@ def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -
         name: what an error calls the annotation.
 
     Returns:
-        (H, W) uint8 in {0, 1}.
+        Of RLE the run lengths, (N,) int64; of polygons the corners of each, (N, 2) float, x and y in pixels.
 
     Raises:
         DataError: none of these forms, of another size than the image, or outside of it.
     """
     if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, list)):
-        return _decode_rle(segmentation, height, width, name)
+        return _read_rle(segmentation, height, width, name)
     if isinstance(segmentation, list) and segmentation:
-        return _fill_polygons(segmentation, height, width, name)
+        return _read_polygons(segmentation, height, width, name)
     raise DataError(f"{name}: it has no segmentation, expected RLE or polygons. Draw its outline, or remove it.")
 
 
-def _decode_rle(rle: dict[str, Any], height: int, width: int, name: str) -> np.ndarray:
+def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
+    """Decode the segmentation of an annotation; the union, where it has several polygons.
+
+    Args and errors are those of `read_segmentation`.
+
+    Returns:
+        (H, W) uint8 in {0, 1}.
+    """
+    parts = read_segmentation(segmentation, height, width, name)
+    if isinstance(parts, list):
+        rles = mask_api.frPyObjects([corners.ravel() for corners in parts], height, width)
+        return mask_api.decode(mask_api.merge(rles))
+    values = np.arange(len(parts)) % 2
+    return np.repeat(values.astype(np.uint8), parts).reshape(height, width, order="F")
+
+
+def _read_rle(rle: dict[str, Any], height: int, width: int, name: str) -> np.ndarray:
     if rle.get("size") != [height, width]:
         raise DataError(
             f"{name}: its RLE is of the size {rle.get('size')}, expected the image's [height, width], "
             f"[{height}, {width}]. Correct the image's entry or the annotation."
         )
-    runs = _decompress(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    counts, pixels = rle["counts"], height * width
+    if isinstance(counts, str):
+        runs = _decompress(counts)
+        fits = np.all((runs >= 0) & (runs <= pixels)) and runs.sum() == pixels
+    else:
+        fits = all(type(run) is int and run >= 0 for run in counts) and sum(counts) == pixels
+        runs = np.array(counts if fits else [], np.int64)
     # pycocotools takes runs that end too early, and leaves the pixels after them to what was in memory.
-    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
+    if not fits:
         raise DataError(
-            f"{name}: its RLE counts do not make up the image, expected runs of {height * width} pixels in all. "
+            f"{name}: its RLE counts do not make up the image, expected runs of {pixels} pixels in all. "
             "Export the annotation again."
         )
-    values = np.arange(len(runs)) % 2
-    return np.repeat(values.astype(np.uint8), runs).reshape(height, width, order="F")
+    return runs
 
 
-def _decompress(counts: str) -> list[int]:
-    """The run lengths of COCO's compressed form; [-1] where it is broken.
+def _decompress(counts: str) -> np.ndarray:
+    """The run lengths of COCO's compressed form, (N,) int64; [-1] where it is broken.
 
     Each character from "0" on holds five bits, lowest first, and whether more follow; the last one's fifth bit is the
     sign. From the fourth on, a run is stored as its difference to the one before the last (maskApi.c, rleToString).
     """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        bits = ord(character) - ord("0")
-        if not 0 <= bits < 64:
-            return [-1]
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    return [-1] if shift else runs
+    bits = np.frombuffer(counts.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - ord("0")
+    ends = np.flatnonzero(bits & 32 == 0)
+    if not bits.size or not np.all((bits >= 0) & (bits < 64)) or bits[-1] & 32:
+        return np.array([-1])
+    lengths = np.diff(ends, prepend=-1)
+    if lengths.max() > _LONGEST_RUN:
+        return np.array([-1])
+    starts = ends + 1 - lengths
+    shifts = 5 * (np.arange(bits.size) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((bits & 31) << shifts, starts)
+    runs -= (bits[ends] >> 4 & 1) << 5 * lengths
+    for first in (1, 2):
+        runs[first::2] = runs[first::2].cumsum()
+    return runs
 
 
-def _fill_polygons(polygons: Sequence[Any], height: int, width: int, name: str) -> np.ndarray:
+def _read_polygons(polygons: Sequence[Any], height: int, width: int, name: str) -> list[np.ndarray]:
     try:
         corners = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         corners = []
     if not corners or min(map(len, corners)) < 3:
         raise DataError(
@@ -176,5 +198,4 @@ def _fill_polygons(polygons: Sequence[Any], height: int, width: int, name: str) 
             f"y {points[:, 1].min():g} to {points[:, 1].max():g}, expected it inside the image of {width}x{height} "
             "pixels. Correct the image's entry or the annotation."
         )
-    rles = mask_api.frPyObjects([polygon.ravel() for polygon in corners], height, width)
-    return mask_api.decode(mask_api.merge(rles))
+    return corners

@@ -5,11 +5,9 @@ from pathlib import Path
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from lesionseg.data.mask_names import CONVERT_HINT, MASK_SUFFIXES, find_masks
+from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
 from lesionseg.errors import DataError, first_names
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-# As the converter names masks, and as the 2018 and the 2016 and 2017 releases do.
-MASK_SUFFIXES = (".png", "_segmentation.png", "_Segmentation.png")
 
 
 @DATASETS.register_module()
@@ -22,7 +20,7 @@ class ISICDataset(BaseSegDataset):
     name a text file with one id a line (the id of an image in a sub-folder is `folder/name`).
 
     Args:
-        mask_suffixes: what may follow an image's id in the name of its mask, in order of preference.
+        mask_suffixes: what may follow an image's id in the name of its mask.
         kwargs: as for BaseSegDataset.
 
     Raises:
@@ -41,7 +39,7 @@ class ISICDataset(BaseSegDataset):
         image_root = Path(self.data_prefix["img_path"])
         images = _files_by_id(image_root, self._listed_ids())
         mask_root = self.data_prefix.get("seg_map_path")
-        masks = self._masks(images, Path(mask_root)) if mask_root else {}
+        masks = find_masks(Path(mask_root), images, self.mask_suffixes) if mask_root else {}
         return [
             dict(
                 img_path=str(image),
@@ -59,49 +57,19 @@ class ISICDataset(BaseSegDataset):
         lines = Path(self.ann_file).read_text().splitlines()
         return [line.strip() for line in lines if line.strip()]
 
-    def _masks(self, images: dict[str, Path], mask_root: Path) -> dict[str, Path]:
-        if not mask_root.is_dir():
-            raise DataError(f"{mask_root}: no such folder, expected the masks. {_CONVERT_HINT}")
-        names = {str(path.relative_to(mask_root)): path for path in mask_root.rglob("*") if path.is_file()}
-        masks, missing, twice = {}, [], []
-        for image_id in images:
-            found = [names[image_id + suffix] for suffix in self.mask_suffixes if image_id + suffix in names]
-            if not found:
-                missing.append(image_id)
-            elif len(found) > 1:
-                twice.append(image_id)
-            else:
-                masks[image_id] = found[0]
-        if missing:
-            raise DataError(
-                f"{mask_root}: {len(missing)} of {len(images)} images have no mask ({first_names(missing)}), "
-                f"expected <id>{' or <id>'.join(self.mask_suffixes)}. Add the masks or take the images away."
-            )
-        if twice:
-            raise DataError(
-                f"{mask_root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. "
-                "Keep one of them."
-            )
-        return masks
-
-
-_CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
-
 
 def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
     """Find the images below a folder by id, sorted by path; only those of `ids`, where given."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected the images. {_CONVERT_HINT}")
+        raise DataError(f"{root}: no such folder, expected the images. {CONVERT_HINT}")
     images: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
+    for path in sorted(source.path for source in list_files(root) if source.suffix in PICTURE_SUFFIXES):
         image_id = str(path.relative_to(root).with_suffix(""))
         if image_id in images:
             raise DataError(f"{path}: the same id as {images[image_id]}, expected one image per id. Keep one of them.")
         images[image_id] = path
     if not images:
-        raise DataError(f"{root}: no images, expected files like <id>.jpg. {_CONVERT_HINT}")
+        raise DataError(f"{root}: no images, expected files like <id>.jpg. {CONVERT_HINT}")
     if ids is None:
         return images
     unknown = [image_id for image_id in ids if image_id not in images]

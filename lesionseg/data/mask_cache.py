@@ -4,12 +4,14 @@ Inflating a full-size PNG mask takes longer than decoding its image, and every e
 before a training reads every mask anyway and keeps the runs of its pixels here; a mask drawn from them is the same
 to the pixel. What is kept counts as long as size and time of the mask's file stay the same.
 
-There is one file for each folder of masks. It may be deleted at any time, which costs time and nothing else.
+There is one file for each folder of masks. It may be deleted at any time, which costs time and nothing else; what is
+damaged in it counts as not kept.
 """
 
 import base64
 import hashlib
 import json
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -18,10 +20,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from lesionseg.data.masks import LESION_ABOVE
 from lesionseg.files import write_text
 
 # A mask of ten megapixels packs into about 5 kB. Noise does not pack, and would fill the memory of loader processes.
 _MOST_BYTES = 65_536
+
+# Counted up whenever entries, or what is read from a mask's file, get another meaning.
+_FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +94,9 @@ class MaskCache:
     def look_up(self, mask: str) -> tuple[tuple[int, int], int] | None:
         """Give a mask's (height, width) and its number of lesion pixels, None where it is new or has changed."""
         entry = self._known.get(os.path.basename(mask))
-        if entry and entry["stamp"] == stamp(mask):
-            return tuple(entry["shape"]), entry["lesion"]
-        return None
+        if not entry or entry["stamp"] != stamp(mask) or (entry["runs"] is not None and _unpacked(entry) is None):
+            return None
+        return tuple(entry["shape"]), entry["lesion"]
 
     def keep(self, mask: str, read_at: list[int], packed: PackedMask) -> None:
         """Keep a mask.
@@ -127,12 +133,11 @@ def packed_mask(mask: str) -> PackedMask | None:
     file = _cache_file(folder)
     try:
         entry = _read_once(file, os.stat(file).st_mtime_ns).get(name)
-        if not entry or not entry["runs"] or entry["stamp"] != stamp(mask):
+        if not entry or entry["runs"] is None or entry["stamp"] != stamp(mask):
             return None
-        runs = zlib.decompress(base64.b64decode(entry["runs"]))
-    except (OSError, ValueError, zlib.error):
+    except OSError:
         return None
-    return PackedMask(tuple(entry["shape"]), np.frombuffer(runs, "<u4"))
+    return _unpacked(entry)
 
 
 def stamp(path: str) -> list[int]:
@@ -143,15 +148,35 @@ def stamp(path: str) -> list[int]:
 
 def _cache_file(folder: str) -> str:
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(root, "lesionseg", "masks", f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}.json")
+    name = f"{hashlib.sha256(folder.encode()).hexdigest()[:16]}-above{LESION_ABOVE}-v{_FORMAT}.json"
+    return os.path.join(root, "lesionseg", "masks", name)
 
 
 def _read(file: str) -> dict[str, dict]:
     try:
         with open(file, encoding="utf-8") as text:
-            return json.load(text)
-    except (OSError, ValueError):
+            known = json.load(text)
+    except (OSError, ValueError, RecursionError):
         return {}
+    return {name: entry for name, entry in known.items() if _is_whole(entry)} if isinstance(known, dict) else {}
+
+
+def _is_whole(entry: object) -> bool:
+    match entry:
+        case {"stamp": _, "shape": [int(height), int(width)], "lesion": int(lesion), "runs": str() | None}:
+            return height > 0 and width > 0 and 0 <= lesion <= height * width
+    return False
+
+
+def _unpacked(entry: dict) -> PackedMask | None:
+    """Inflate the runs of an entry; None where they do not make up its mask."""
+    try:
+        runs = np.frombuffer(zlib.decompress(base64.b64decode(entry["runs"])), "<u4")
+    except (ValueError, zlib.error):
+        return None
+    packed = PackedMask(tuple(entry["shape"]), runs)
+    whole = int(runs.sum(dtype=np.int64)) == math.prod(packed.shape) and packed.lesion_pixels == entry["lesion"]
+    return packed if whole else None
 
 
 @lru_cache(maxsize=256)

@@ -1,27 +1,18 @@
-"""Finished tests on the same images -> one table, paired differences and one picture."""
+"""Finished tests on the same images -> means and paired differences, with intervals."""
 
 import csv
 import json
 import math
 import os
-import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from io import StringIO
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
-from lesionseg.files import write_bytes, write_text
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
 CONFIDENCE = 0.95
@@ -34,17 +25,11 @@ _REPORT = {
     **{("per_image", name): float for name in PER_IMAGE},
     **{("pooled", name): (float, type(None)) for name in POOLED},
     **{("provenance", name): str for name in ("config", "checkpoint", "checkpoint_sha256", "dataset_sha256")},
+    ("provenance", "annotations_sha256"): (str, type(None), type(...)),
+    ("optimistic",): (bool, type(...)),
     ("coco",): (dict, type(...)),
 }
 _COUNTS = ("tp", "tn", "fp", "fn")
-# Of COCO's twelve those that papers print; the CSV has whatever the report has.
-_COCO_SHOWN = tuple(f"{kind}_{score}" for kind in ("bbox", "segm") for score in ("mAP", "mAP_50", "mAP_75"))
-_NARROWEST = 16  # characters of a column of words in a terminal
-_METHOD = (
-    f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the images, the same for all tests. They tell "
-    "what other images of the same kind would change, not what another training would. Better, worse and equal "
-    "count images."
-)
 
 
 @dataclass(frozen=True)
@@ -70,9 +55,14 @@ class FinishedTest:
     lesion_pixels: np.ndarray
 
     @property
-    def coco(self) -> dict[str, float]:
+    def coco(self) -> dict[str, float | None]:
         """COCO's scores by name; none for a model without instances."""
         return self.report.get("coco", {})
+
+    @property
+    def annotations(self) -> str | None:
+        """SHA-256 of the file that COCO's scores were measured against; None where unknown or without such scores."""
+        return self.report["provenance"].get("annotations_sha256") if self.coco else None
 
 
 @dataclass(frozen=True)
@@ -108,12 +98,6 @@ class Row:
     means: dict[str, Estimate]
     differences: dict[str, Difference]
     remarks: str
-
-
-class _Grid(NamedTuple):
-    title: str
-    header: list[str]
-    cells: list[list[str]]
 
 
 def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
@@ -159,11 +143,11 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
         tests: at least one.
 
     Raises:
-        DataError: they were not made on the same images and true masks; a line for each that differs from the
-            reference, which names what differs.
+        DataError: they were not made on the same images and true masks, or COCO's scores not on the same true
+            instances; a line for each that differs, which names what differs.
     """
     faults = [fault for test in tests[1:] if (fault := _other_images(test, tests[0]))]
-    if faults:
+    if faults := faults or _other_instances(tests):
         raise DataError(*faults)
     scores = np.stack([test.scores for test in tests], axis=1)
     # Every resample draws the same images for all tests, which makes the differences paired.
@@ -200,124 +184,6 @@ def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
         times_drawn = np.bincount(random.integers(images, size=images), minlength=images)
         means[number] = times_drawn @ flat / images
     return means.reshape(RESAMPLES, *values.shape[1:])
-
-
-def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
-    """Write `comparison.md`, `comparison.csv` and `comparison.png` into a folder.
-
-    Args:
-        folder: is made where it does not exist; files of an earlier comparison are replaced.
-        rows: at least one.
-    """
-    folder = Path(folder)
-    column = PER_IMAGE.index("jaccard")
-    picture = jaccard_boxes({row.test.label: row.test.scores[:, column] for row in rows})
-    write_bytes(folder / "comparison.png", picture)
-    write_text(folder / "comparison.csv", comparison_csv(rows))
-    write_text(folder / "comparison.md", comparison_markdown(rows))
-
-
-def comparison_csv(rows: Sequence[Row]) -> str:
-    """Write one line per test with everything that was computed; what does not exist is empty."""
-    lines = [_csv_line(row) for row in rows]
-    # The first line lacks the differences, and COCO's scores where only another test has them.
-    names = list(dict.fromkeys(name for line in lines for name in line))
-    text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def comparison_markdown(rows: Sequence[Row]) -> str:
-    """Write the tables as GitHub's Markdown."""
-    blocks = []
-    for title, header, cells in _grids(rows):
-        lines = [header, ["---"] * len(header), *cells]
-        table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-        blocks.append("\n".join([f"{title}:", "", *table]))
-    return "\n\n".join([*blocks, _METHOD, "![Jaccard of the images in every test](comparison.png)"]) + "\n"
-
-
-def comparison_text(rows: Sequence[Row], width: int) -> str:
-    """Set the tables for a terminal.
-
-    Args:
-        rows: at least one.
-        width: of the terminal in characters. Words are folded to fit it, numbers never: where these need more, the
-            text is wider.
-    """
-    blocks = [_terminal_table(grid, width) for grid in _grids(rows)]
-    return "\n\n".join([*blocks, textwrap.fill(_METHOD, width)])
-
-
-def _terminal_table(grid: _Grid, width: int) -> str:
-    narrowest = Console(width=10_000).measure(_lay_out(grid, most=_NARROWEST)).maximum
-    console = Console(width=max(width, narrowest), file=StringIO(), color_system=None)
-    console.print(_lay_out(grid))
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    return "\n".join([f"{grid.title}:", *filter(None, lines)])
-
-
-def _lay_out(grid: _Grid, most: int | None = None) -> Table:
-    """Lay out a table whose columns of words are at most so many characters wide."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in grid.header:
-        if name in ("test", "remarks"):
-            table.add_column(name, overflow="fold", min_width=_NARROWEST, max_width=most)
-        else:
-            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-    for line in grid.cells:
-        table.add_row(*map(Text, line))
-    return table
-
-
-def _grids(rows: Sequence[Row]) -> list[_Grid]:
-    return [_scores_grid(rows), *(_difference_grid(rows, name) for name in COMPARED)]
-
-
-def _scores_grid(rows: Sequence[Row]) -> _Grid:
-    coco = [name for name in _COCO_SHOWN if any(name in row.test.coco for row in rows)]
-    header = ["test", *PER_IMAGE, "pooled_mIoU", "pooled_mDice", *coco, "remarks"]
-    cells = []
-    for row in rows:
-        report = row.test.report
-        values = [
-            *(report["per_image"][name] for name in PER_IMAGE),
-            *(report["pooled"][name] for name in ("mIoU", "mDice")),
-            *(row.test.coco.get(name) for name in coco),
-        ]
-        numbers = ["-" if value is None else f"{value:.4f}" for value in values]
-        cells.append([row.test.label, *numbers, row.remarks])
-    title = f"Means over {len(rows[0].test.ids)} images (official), and pooled over pixels (MMSeg)"
-    return _Grid(title, [name.replace("_", " ") for name in header], cells)
-
-
-def _difference_grid(rows: Sequence[Row], name: str) -> _Grid:
-    cells = []
-    for row in rows:
-        mean, change = row.means[name], row.differences.get(name)
-        line = [row.test.label, f"{mean.mean:.4f}", f"{mean.low:.4f} to {mean.high:.4f}"]
-        if change:
-            line += [f"{change.mean:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}"]
-            line += map(str, (change.better, change.worse, change.equal))
-        cells.append(line + ["-"] * (8 - len(line)))
-    score, interval = name.replace("_", " "), f"{CONFIDENCE:.0%} interval"
-    header = ["test", score, interval, "difference", interval, "better", "worse", "equal"]
-    return _Grid(f"Mean {score}, and its difference from {rows[0].test.label} on the same images", header, cells)
-
-
-def _csv_line(row: Row) -> dict:
-    report = row.test.report
-    line = dict(test=row.test.label, work_dir=row.test.work_dir, images=len(row.test.ids), remarks=row.remarks)
-    line |= {name: report["per_image"][name] for name in PER_IMAGE}
-    line |= {f"pooled_{name}": report["pooled"][name] for name in POOLED}
-    # Rounded, so that two processors, which may add in another order, write the same.
-    for name, mean in row.means.items():
-        line |= {f"{name}_low": round(mean.low, 6), f"{name}_high": round(mean.high, 6)}
-    for name, change in row.differences.items():
-        line |= {f"{name}_difference_{key}": round(value, 6) for key, value in asdict(change).items()}
-    return line | row.test.coco
 
 
 def _interval(means: np.ndarray) -> tuple[float, float]:
@@ -357,16 +223,31 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
     )
 
 
+def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
+    """Say which tests were scored against another COCO file than the first that was scored against a known one."""
+    known = [test for test in tests if test.annotations]
+    return [
+        f"{test.work_dir}: its COCO scores do not have the true instances of {known[0].work_dir}: annotations_sha256 "
+        f"{test.annotations[:12]}, not {known[0].annotations[:12]}; expected the same COCO file. Test both with one."
+        for test in known
+        if test.annotations != known[0].annotations
+    ]
+
+
 def _remarks(test: FinishedTest, reference: FinishedTest) -> str:
     own, others = test.report["provenance"], reference.report["provenance"]
     facts = []
     if (config := Path(own["config"]).stem) != Path(others["config"]).stem:
         facts.append(f"other config {config}")
+    elif own.get("config_sha256") != others.get("config_sha256"):
+        facts.append("other settings")
     if own["checkpoint_sha256"] != others["checkpoint_sha256"]:
         facts.append(f"other checkpoint {Path(own['checkpoint']).name}")
     # Whose operators and which versions stand in the reports, for those whom a small difference puzzles.
     if any(own.get(name) != others.get(name) for name in ("operators", "versions")):
         facts.append("other versions of the software")
+    if test.coco and not test.annotations:
+        facts.append("COCO scores of unknown true instances")
     return "; ".join([*facts, *(note.rstrip(".") for note in test.report["notes"])])
 
 
@@ -380,7 +261,7 @@ def _read_test(folder: Path, name: str) -> FinishedTest:
         raise DataError(f"{folder}: per_image.csv does not have the means of report.json, expected files of one test")
     return FinishedTest(
         work_dir=str(folder),
-        label=name + " (optimistic)" * any("optimistic" in note.lower() for note in report["notes"]),
+        label=name + " (optimistic)" * report.get("optimistic", False),
         report=report,
         ids=ids,
         scores=scores,
@@ -394,12 +275,21 @@ def _read_report(path: Path) -> dict:
         raise DataError(f"{path}: no such file, expected the report of a finished test")
     try:
         report = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}), expected a report") from error
     unusable = [".".join(keys) for keys, kind in _REPORT.items() if not isinstance(_value(report, keys), kind)]
-    if unusable:
+    if unusable := unusable or _unusable_parts(report):
         raise DataError(f"{path}: {first_names(unusable)} missing or damaged, expected a report of this version")
     return report
+
+
+def _unusable_parts(report: dict) -> list[str]:
+    """Name the COCO scores that are no numbers (None: nothing to measure) and the notes that are no text."""
+    scores = {name: value for name, value in report.get("coco", {}).items() if value is not None}
+    return [
+        *(f"coco.{name}" for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)),
+        *(f"notes[{number}]" for number, note in enumerate(report["notes"]) if not isinstance(note, str)),
+    ]
 
 
 def _value(report: object, keys: Sequence[str]) -> object:

@@ -15,6 +15,8 @@ from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_
 from lesionseg.files import write_bytes
 
 LESION = 1
+# The class index of a detector's first class; it has none for the background.
+LESION_INSTANCE = 0
 # How a detector's instances become one mask, and what a report says of it.
 INSTANCE_RULES = {
     "union": "The prediction is the union of all detections with a score of at least {}.",
@@ -49,12 +51,12 @@ class LesionMetric(BaseMetric):
 
     default_prefix = "lesion"
 
-    def __init__(
-        self, instances: str = "union", min_score: float = 0.5, out_dir: str | None = None, **kwargs
-    ) -> None:
+    def __init__(self, instances: str = "union", min_score: float = 0.5, out_dir: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         if instances not in INSTANCE_RULES:
             raise DataError(f"LesionMetric: instances={instances}, expected {' or '.join(INSTANCE_RULES)}. Choose one.")
+        if not 0 <= min_score <= 1:
+            raise DataError(f"LesionMetric: min_score={min_score}, expected a score from 0 to 1. Correct it.")
         self.instances = instances
         self.min_score = min_score
         self.out_dir = out_dir
@@ -66,6 +68,11 @@ class LesionMetric(BaseMetric):
         """What a reader of the scores has to know, a sentence each."""
         return [INSTANCE_RULES[self.instances].format(self.min_score)] if self._of_instances else []
 
+    @property
+    def optimistic(self) -> bool:
+        """Whether the predictions were chosen by looking at the truth."""
+        return self._of_instances and self.instances == "best"
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch.
 
@@ -73,7 +80,7 @@ class LesionMetric(BaseMetric):
             data_batch: not used.
             data_samples: data samples as dicts, with `img_path`, `seg_map_path`, `ori_shape` (H, W),
                 `gt_sem_seg` and a prediction: `pred_sem_seg`, see `lesion_prediction`, or `pred_instances` with
-                `masks` (N, H, W) bool and `scores` (N,) float.
+                `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion.
 
         Raises:
             DataError: a truth is missing, is not on original pixels, or holds something else than 0 and 1.
@@ -82,7 +89,7 @@ class LesionMetric(BaseMetric):
             truth = lesion_truth(sample)
             if "pred_instances" in sample:
                 self._of_instances = True
-                prediction = self._of_detector(sample["pred_instances"], truth)
+                prediction = self._of_detector(sample, truth)
             else:
                 prediction = lesion_prediction(sample)
             for name, mask in (("truth", truth), ("prediction", prediction)):
@@ -96,8 +103,17 @@ class LesionMetric(BaseMetric):
                 )
             )
 
-    def _of_detector(self, detections: dict, truth: np.ndarray) -> np.ndarray:
-        masks, scores = (detections[name].detach().cpu().numpy() for name in ("masks", "scores"))
+    def _of_detector(self, data_sample: dict, truth: np.ndarray) -> np.ndarray:
+        detections = data_sample["pred_instances"]
+        if "masks" not in detections:
+            raise DataError(
+                f"{data_sample['img_path']}: detections without masks, expected a model with a mask head. Leave "
+                "LesionMetric out for a detector of boxes."
+            )
+        masks, scores, labels = (detections[name].detach().cpu().numpy() for name in ("masks", "scores", "labels"))
+        lesions = labels == LESION_INSTANCE
+        if not lesions.all():
+            masks, scores = masks[lesions], scores[lesions]
         return lesion_of_instances(masks, scores, truth, self.instances, self.min_score)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:

@@ -55,6 +55,15 @@ def outline_picture(
     return picture
 
 
+def outlined(row: ImageResult) -> np.ndarray:
+    """Draw one measured image in its own size with both outlines, (H, W, 3) uint8 BGR.
+
+    Raises:
+        DataError: the image or the mask cannot be read, or does not have the size that was measured.
+    """
+    return outline_picture(*_read(row))
+
+
 def contact_sheet(table: Sequence[ImageResult]) -> bytes:
     """Show the best, the median and the worst images with both outlines.
 
@@ -167,14 +176,20 @@ def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
 
 def _thumbnail(row: ImageResult) -> np.ndarray:
     """Draw one measured image small, (H, W, 3) uint8 BGR; shrunk first, so that lines stay visible."""
+    image, *masks = _read(row)
+    height, width = image.shape[:2]
+    scale = _THUMBNAIL / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
+    return outline_picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), *small)
+
+
+def _read(row: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read the image (H, W, 3) uint8 BGR, and the true and the predicted mask (H, W) bool."""
     image, truth, prediction = read_image(row.image), lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise DataError(f"{row.image}: the image or its mask has changed since it was measured. Measure again.")
-    height, width = truth.shape
-    scale = _THUMBNAIL / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in (truth, prediction)]
-    return outline_picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), *small)
+    return image, truth, prediction
 
 
 def _legend() -> list[Line2D]:

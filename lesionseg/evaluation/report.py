@@ -12,7 +12,9 @@ from io import StringIO
 from os import PathLike
 from pathlib import Path
 
-from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot
+from lesionseg.cli import progress
+from lesionseg.data.images import encode_jpeg
+from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import mean_scores, pooled_scores
 from lesionseg.files import write_bytes, write_text
@@ -26,6 +28,7 @@ def write_report(
     provenance: dict,
     notes: Sequence[str] = (),
     coco: Mapping[str, float] | None = None,
+    optimistic: bool = False,
 ) -> None:
     """Write `report.json`, `per_image.csv`, `jaccard.png` and `contact_sheet.jpg` into a folder.
 
@@ -36,6 +39,7 @@ def write_report(
         notes: what a reader of the numbers has to know, a sentence each.
         coco: MMDetection's scores of instances by name, such as `segm_mAP_50`; 0..1, and -1 where there is nothing
             to measure.
+        optimistic: whether the predictions were chosen by looking at the truth.
 
     Raises:
         DataError: an image or mask cannot be read again for the contact sheet.
@@ -48,6 +52,7 @@ def write_report(
         pooled=_without_nan(pooled),
         **(dict(coco=_without_nan(coco)) if coco else {}),
         notes=list(notes),
+        optimistic=optimistic,
         provenance=provenance,
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
@@ -57,8 +62,23 @@ def write_report(
     write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
 
 
+def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:
+    """Write every image in its own size with the outlines of both masks, `<id>.jpg`.
+
+    Raises:
+        DataError: an image or mask cannot be read again.
+    """
+    for row in progress(table, len(table), "drawing"):
+        write_bytes(Path(folder) / f"{row.id}.jpg", encode_jpeg(outlined(row)))
+
+
 def provenance(
-    config: str | PathLike, config_text: str, checkpoint: str | PathLike, operators: str, table: Sequence[ImageResult]
+    config: str | PathLike,
+    config_text: str,
+    checkpoint: str | PathLike,
+    operators: str,
+    table: Sequence[ImageResult],
+    annotations: str | PathLike | None = None,
 ) -> dict:
     """Collect what it takes to know later what was measured.
 
@@ -68,6 +88,7 @@ def provenance(
         checkpoint: path of the model's file.
         operators: whose operators were in use, mmcv's compiled ones or this project's.
         table: the measured images.
+        annotations: the COCO file that average precisions were measured against.
     """
     versions = {name: import_module(name).__version__ for name in _VERSIONS_OF}
     return dict(
@@ -76,6 +97,7 @@ def provenance(
         checkpoint=str(checkpoint),
         checkpoint_sha256=file_sha256(checkpoint),
         dataset_sha256=dataset_fingerprint(table),
+        annotations_sha256=file_sha256(annotations) if annotations else None,
         operators=operators,
         versions={"python": platform.python_version(), **versions},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),

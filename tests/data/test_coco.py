@@ -13,6 +13,7 @@ from lesionseg.data.coco import Style, coco_to_masks, masks_to_coco
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, outline, split_instances
 from lesionseg.data.convert import convert
 from lesionseg.data.isic import find_release
+from lesionseg.data.mask_names import MASK_SUFFIXES, find_masks
 from lesionseg.data.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.data.pairs import find_pairs
 from lesionseg.errors import DataError
@@ -162,6 +163,24 @@ def test_masks_under_the_names_of_the_releases_are_found(folder):
     mask = folder / "annotations/validation/ISIC_0000001.png"
     mask.rename(mask.with_name("ISIC_0000001_Segmentation.png"))
     assert len(made(folder, split="validation")["annotations"]) == 1
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".bmp", "_SEGMENTATION.png"])
+def test_masks_under_names_that_the_data_sets_do_not_know_are_refused(folder, suffix):
+    mask = folder / "annotations/validation/ISIC_0000001.png"
+    mask.rename(mask.with_name(f"ISIC_0000001{suffix}"))
+    assert any(
+        line.startswith(f"{mask.parent}: ") and "expected <id>.png or <id>_segmentation.png" in line
+        for line in refused(folder)
+    )
+
+
+@pytest.mark.parametrize("suffix", MASK_SUFFIXES)
+def test_the_data_sets_find_the_masks_that_are_converted(folder, suffix):
+    mask = folder / "annotations/validation/ISIC_0000001.png"
+    renamed = mask.rename(mask.with_name(f"ISIC_0000001{suffix}"))
+    masks_to_coco(folder)
+    assert find_masks(mask.parent, ["ISIC_0000001"]) == {"ISIC_0000001": renamed}
 
 
 def test_files_that_are_no_pictures_are_told(folder):
@@ -404,6 +423,27 @@ def test_splits_do_not_disagree_about_the_category(folder):
     masks_to_coco(folder, Style(category="nail"), overwrite=True)
 
 
+def test_a_folder_in_the_way_stays_in_any_case(folder):
+    masks_to_coco(folder)
+    json_path(folder, "validation").unlink()
+    json_path(folder, "validation").mkdir()
+    (line,) = refused(folder, overwrite=True)
+    assert line == f"{json_path(folder, 'validation')}: not a file, expected one or nothing there. Move it away."
+
+
+def test_a_broken_file_of_a_split_that_is_not_here_is_told(folder):
+    json_path(folder, "test").write_text("{")
+    (line,) = refused(folder)
+    assert line.startswith(f"{json_path(folder, 'test')}: not a COCO file")
+    assert line.endswith("Remove it.")
+
+
+def test_a_file_in_place_of_the_folder_names_the_option(folder):
+    masks_to_coco(folder)
+    with pytest.raises(DataError, match=r"instances_training\.json: a file, expected .* add --to-masks OUT"):
+        masks_to_coco(json_path(folder))
+
+
 def test_all_files_are_replaced_or_none(folder, monkeypatch):
     masks_to_coco(folder)
     write = coco_module._Entries.to_json
@@ -508,6 +548,10 @@ def test_the_category_is_chosen_where_there_are_several(tmp_path):
         (dict(size=[4, 6], counts="92"), "do not make up the image"),
         (dict(size=[4, 6], counts="9 2"), "do not make up the image"),
         (dict(size=[4, 6], counts="X"), "do not make up the image"),
+        (dict(size=[4, 6], counts="\ud800"), "do not make up the image"),
+        (dict(size=[4, 6], counts="o" * 20 + "0"), "do not make up the image"),
+        (dict(size=[4, 6], counts=[10**30]), "do not make up the image"),
+        ([[10**400, 0, 1, 0, 1, 1]], "is no list of polygons"),
         ([0, 0, 1, 0, 1, 1], "is no list of polygons"),
         ([[0, 0, 1, 1]], "is no list of polygons"),
         ([[0, 0, 1, 0, 1, 1, 2]], "is no list of polygons"),
@@ -536,6 +580,15 @@ def test_segmentations_that_cannot_be_drawn_are_an_error(tmp_path, segmentation,
         (dict(images=[IMAGE, IMAGE | dict(file_name="y.jpg")]), r"1 image ids occur more than once \(7\)"),
         (dict(images=[IMAGE, IMAGE | dict(id=8, file_name="a/x.png")]), r"1 masks would .* once \(a/x.png\)"),
         (dict(images=[IMAGE | dict(file_name="../x.jpg")]), r"1 of 1 file names lead out .* \(../x.jpg\)"),
+        (dict(images=[IMAGE | dict(height=72.5)]), "have no id, file_name, height or width"),
+        (dict(images=[IMAGE | dict(height=10**9)]), "expected all four, .* at most"),
+        (dict(images=[IMAGE | dict(file_name="x" * 300 + ".jpg")]), r"1 of 1 file names are too long .*\(x{50}\)"),
+        (dict(images=[IMAGE | dict(file_name="x\0.jpg")]), "or hold characters that no file name can"),
+        (dict(images=[IMAGE | dict(file_name="\ud800.jpg")]), "or hold characters that no file name can"),
+        (
+            dict(images=[IMAGE, IMAGE | dict(id=8, file_name="a/x.png/b/y.jpg")]),
+            r"1 of 2 masks lie in a folder that is called like another mask \(a/x\.png/b/y\.jpg\)",
+        ),
         (dict(images=[IMAGE | dict(file_name="/x.jpg")]), "file names lead out of the folder"),
         (dict(categories=[dict(id=3)]), r"1 of 1 categories have no id or name \(3\)"),
         (dict(categories=[]), r"1 of 1 annotations have no category \(5\)"),
@@ -561,12 +614,23 @@ def test_all_kinds_of_faults_in_the_lists_are_told(tmp_path):
     assert len(error.value.args) == 3
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\x89PNG", b"[]", b"3"])
+@pytest.mark.parametrize("data", [b"", b"{", b"\x89PNG", b"[]", b"3", b"[" * 100_000])
 def test_what_is_not_coco_is_an_error(tmp_path, data):
     path = tmp_path / "coco.json"
     path.write_bytes(data)
     with pytest.raises(DataError, match=rf"^{path}: .* expected COCO"):
         coco_to_masks(path, tmp_path / "masks")
+
+
+def test_sizes_with_a_point_are_whole_numbers(tmp_path):
+    path = coco_file(tmp_path / "coco.json", images=[IMAGE | dict(height=4.0, width=6.0)])
+    coco_to_masks(path, tmp_path / "masks")
+    assert read_mask(tmp_path / "masks/a/x.png").shape == (4, 6)
+
+
+def test_a_folder_in_place_of_the_file_is_told(folder, tmp_path):
+    with pytest.raises(DataError, match=rf"^{folder}: a folder, expected a COCO file \(JSON\)"):
+        coco_to_masks(folder, tmp_path / "masks")
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

@@ -75,6 +75,11 @@ def test_two_images_of_one_id_are_an_error(folder):
         dataset(folder)
 
 
+def test_what_systems_put_beside_the_data_is_no_image(folder):
+    (folder / "images/training/._ISIC_0000000.jpg").write_bytes(b"resource fork")
+    assert len(dataset(folder)) == 6
+
+
 @pytest.mark.parametrize("kind", ["images", "annotations"])
 def test_a_missing_folder_names_the_converter(folder, kind):
     shutil.rmtree(folder / kind)

@@ -1,7 +1,9 @@
+import base64
 import json
 import os
 import shutil
 import time
+import zlib
 
 import cv2
 import numpy as np
@@ -100,13 +102,52 @@ def test_a_loader_that_has_read_the_cache_sees_a_later_one(mask, tmp_path):
     assert packed_mask(mask).lesion_pixels == HEIGHT * WIDTH
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "runs"])
-def test_a_damaged_cache_is_as_none(mask, cache_home, damage):
+def runs_of(*lengths, dtype="<u4"):
+    return base64.b64encode(zlib.compress(np.array(lengths, dtype).tobytes())).decode()
+
+
+LESION = int(drawn("parts").sum())
+DAMAGES = {
+    "cut": lambda text, entry: text[:-9],
+    "empty": lambda text, entry: "",
+    "a list": lambda text, entry: "[]",
+    "nested": lambda text, entry: "[" * 100_000,
+    "no entry": lambda text, entry: json.dumps({"a.png": [1]}),
+    **{
+        f"no {key}": lambda text, entry, key=key: json.dumps(
+            {"a.png": {name: value for name, value in entry.items() if name != key}}
+        )
+        for key in ("stamp", "shape", "lesion", "runs")
+    },
+    **{
+        f"{key} {value}": lambda text, entry, key=key, value=value: json.dumps({"a.png": {**entry, key: value}})
+        for key, value in (
+            *(("shape", value) for value in (None, [HEIGHT], ["30", "44"], [-HEIGHT, -WIDTH], [HEIGHT, WIDTH + 1])),
+            *(("lesion", value) for value in (None, "9", -1, LESION + 1, HEIGHT * WIDTH + 1)),
+            *(("runs", value) for value in (7, "", "A" * 12, "é", runs_of(), runs_of(9, 9, dtype="u1"))),
+            *(("runs", value) for value in (runs_of(4, LESION), runs_of(HEIGHT * WIDTH - 1, 1))),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_as_none_and_mended_by_the_next_check(mask, cache_home, damage):
     (file,) = cache_home.rglob("*.json")
     text = file.read_text()
-    entry = json.loads(text)["a.png"]
-    file.write_text({"cut": text[:-9], "empty": "", "runs": text.replace(entry["runs"][:12], "A" * 12)}[damage])
+    file.write_text(DAMAGES[damage](text, json.loads(text)["a.png"]))
     assert packed_mask(mask) is None
+    assert MaskCache(os.path.dirname(mask)).look_up(mask) is None
+    time.sleep(0.02)
+    keep(mask, drawn("parts"))
+    assert packed_mask(mask).lesion_pixels == LESION
+
+
+@pytest.mark.parametrize("changed", ["_FORMAT", "LESION_ABOVE"])
+def test_what_was_kept_under_another_rule_is_not_found(mask, monkeypatch, changed):
+    monkeypatch.setattr(f"lesionseg.data.mask_cache.{changed}", 100)
+    assert packed_mask(mask) is None
+    assert MaskCache(os.path.dirname(mask)).look_up(mask) is None
 
 
 def test_noise_is_counted_but_its_pixels_are_not_kept(tmp_path):

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 
@@ -48,6 +49,16 @@ def test_a_cache_that_cannot_be_written_or_read_costs_only_time(pairs, tmp_path,
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert check_masks(pairs, "training").images == 6
+
+
+def test_masks_whose_cache_is_damaged_are_read_again(pairs, tmp_path):
+    first = check_masks(pairs, "training")
+    (file,) = (tmp_path / "cache").rglob("*.json")
+    kept = json.loads(file.read_text())
+    for damaged in ("[]", json.dumps({name: [1] for name in kept})):
+        file.write_text(damaged)
+        assert check_masks(pairs, "training") == first
+        assert json.loads(file.read_text()) == kept
 
 
 def test_unusable_masks_are_counted_and_the_first_is_explained(pairs):

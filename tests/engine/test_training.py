@@ -33,11 +33,6 @@ def options(isic_folder, *more):
     ]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture(scope="module")
 def trained(isic_folder, tmp_path_factory) -> Path:
     """The work_dir of a training that ran through."""

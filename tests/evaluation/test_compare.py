@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import re
 
@@ -14,11 +15,13 @@ from lesionseg.evaluation.compare import (
     FinishedTest,
     bootstrap_means,
     compare,
+    read_tests,
+    short_names,
+)
+from lesionseg.evaluation.compare_tables import (
     comparison_csv,
     comparison_markdown,
     comparison_text,
-    read_tests,
-    short_names,
     write_comparison,
 )
 from lesionseg.evaluation.report import provenance, write_report
@@ -44,9 +47,9 @@ def finish(tmp_path, monkeypatch):
     for name in ("contact_sheet", "jaccard_plot"):
         monkeypatch.setattr(f"lesionseg.evaluation.report.{name}", lambda table: b"")
 
-    def write(name, table=FIRST, notes=(), coco=None, **facts):
+    def write(name, table=FIRST, notes=(), coco=None, optimistic=False, **facts):
         default = dict(config="configs/m.py", checkpoint="m.pth", checkpoint_sha256="0" * 64, dataset_sha256="1" * 64)
-        write_report(tmp_path / name, table, default | facts, notes)
+        write_report(tmp_path / name, table, default | facts, notes, optimistic=optimistic)
         if coco is not None:
             path = tmp_path / name / "report.json"
             path.write_text(json.dumps(json.loads(path.read_text()) | dict(coco=coco)))
@@ -235,14 +238,40 @@ def test_remarks_tell_what_may_differ(finish):
 
 def test_optimistic_scores_are_labelled_wherever_they_stand(finish, monkeypatch, tmp_path):
     drawn = []
-    monkeypatch.setattr("lesionseg.evaluation.compare.jaccard_boxes", lambda tests: drawn.extend(tests) or b"")
-    rows = compare(read_tests([finish("first"), finish("second", SECOND, ["Optimistic: the best of each."])]))
+    monkeypatch.setattr("lesionseg.evaluation.compare_tables.jaccard_boxes", lambda tests: drawn.extend(tests) or b"")
+    rows = compare(read_tests([finish("first"), finish("second", SECOND, optimistic=True)]))
     write_comparison(tmp_path / "out", rows)
     assert drawn == ["first", "second (optimistic)"]
     for table in comparison_markdown(rows).split("\n\n")[1:8:2]:
         assert "| second (optimistic) |" in table
     assert comparison_text(rows, 200).count("second (optimistic)") == 1 + len(COMPARED)
     assert "second (optimistic)," in comparison_csv(rows)
+
+
+def test_a_note_or_a_flag_that_denies_it_labels_nothing_optimistic(finish):
+    tests = read_tests([finish("first", notes=["Not optimistic."]), finish("second", optimistic=False)])
+    assert [test.label for test in tests] == ["first", "second"]
+
+
+def test_one_config_with_other_settings_is_remarked(finish):
+    first = finish("first", config_sha256="3" * 64)
+    changed = finish("changed", config_sha256="4" * 64)
+    other = finish("other", config="configs/n.py", config_sha256="4" * 64)
+    rows = compare(read_tests([first, finish("same", config_sha256="3" * 64), changed, other]))
+    assert [row.remarks for row in rows] == ["", "", "other settings", "other config n"]
+
+
+def test_coco_scores_of_an_unknown_file_are_remarked(finish):
+    known = finish("known", coco=COCO, annotations_sha256="3" * 64)
+    older = finish("older", coco=COCO)
+    semantic = finish("semantic", annotations_sha256=None)
+    rows = compare(read_tests([known, older, semantic]))
+    assert [row.remarks for row in rows] == ["", "COCO scores of unknown true instances", ""]
+
+
+def test_a_coco_score_that_does_not_exist_is_a_dash(finish):
+    rows = compare(read_tests([finish("first", coco=dict(bbox_mAP=0.5, segm_mAP=None), annotations_sha256="3" * 64)]))
+    assert "| 0.5000 | - |  |" in comparison_markdown(rows)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +332,18 @@ def test_files_of_other_bytes_are_refused(finish):
     assert "ids, sizes and lesion areas agree, but the bytes of images or masks do not" in message
 
 
+def test_coco_scores_of_other_instances_are_refused(finish):
+    # The first has none, so that it is the second which the others must agree with.
+    semantic = finish("semantic", annotations_sha256=None)
+    instances = finish("instances", SECOND, coco=COCO, annotations_sha256="3" * 64)
+    same = finish("same", coco=COCO, annotations_sha256="3" * 64)
+    others = finish("others", coco=COCO, annotations_sha256="4" * 64)
+    message = refusal(semantic, instances, same, others)
+    assert message.startswith(f"{others}: its COCO scores do not have the true instances of {instances}: ")
+    assert "annotations_sha256 444444444444, not 333333333333" in message
+    assert len(compare(read_tests([semantic, instances, same]))) == 3
+
+
 def test_every_test_on_other_images_has_its_line(finish):
     work_dirs = [finish("first"), finish("second", SECOND), finish("third", FIRST[1:]), finish("fourth", FIRST[:1])]
     with pytest.raises(DataError) as refused:
@@ -333,6 +374,7 @@ def test_folders_without_a_finished_test_are_all_named(finish, tmp_path):
     ("text", "fact"),
     [
         ('{"images": 4', "not JSON (Expecting"),
+        ("[" * 100_000, "not JSON (maximum recursion"),
         ("[1]", "images, notes, per_image.jaccard, per_image.dice, per_image.threshold_jaccard and 14 more missing"),
         (None, "provenance.dataset_sha256, coco missing or damaged, expected a report of this version"),
     ],
@@ -344,6 +386,27 @@ def test_damaged_reports_are_refused(finish, text, fact):
     message = refusal(first)
     assert message.startswith(f"{first}/report.json: ")
     assert fact in message
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (dict(coco={"segm_mAP": "x"}), "coco.segm_mAP"),
+        (dict(coco={"segm_mAP": math.nan, "bbox_mAP": [0.5]}), "coco.segm_mAP, coco.bbox_mAP"),
+        (dict(notes=["A note.", 3]), "notes[1]"),
+        (dict(optimistic="yes"), "optimistic"),
+    ],
+)
+def test_damaged_parts_of_a_report_are_named(finish, part, named):
+    first = finish("first")
+    path = first / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | part))
+    assert refusal(first).startswith(f"{path}: {named} missing or damaged, expected a report of this version. Run")
+
+
+def test_a_damaged_fingerprint_of_annotations_is_named(finish):
+    first = finish("first", annotations_sha256=7)
+    assert refusal(first).startswith(f"{first}/report.json: provenance.annotations_sha256 missing or damaged")
 
 
 @pytest.mark.parametrize(

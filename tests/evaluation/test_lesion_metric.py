@@ -142,3 +142,118 @@ def test_two_processes_count_padded_images_once(tmp_path, monkeypatch):
     assert (
         scores["lesion/jaccard"] == mean_scores([per_image_scores(image) for image in counts_of(range(5))])["jaccard"]
     )
+
+
+# Instances of a detector
+
+
+def instances_of(*boxes, scores, labels=None):
+    """A (24, 36) bool mask for each (top, bottom, left, right), of the first class."""
+    masks = np.zeros((len(boxes), HEIGHT, WIDTH), bool)
+    for mask, (top, bottom, left, right) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    labels = torch.tensor(labels or [0] * len(boxes), dtype=torch.long)
+    return dict(masks=torch.from_numpy(masks), scores=torch.tensor(scores), labels=labels)
+
+
+def detected(detections, truth=(0, 10, 0, 10)):
+    """What a model of MMDetection returns for one image, as a dict."""
+    mask = np.zeros((1, HEIGHT, WIDTH), np.uint8)
+    mask[0, truth[0] : truth[1], truth[2] : truth[3]] = 1
+    return dict(
+        img_path="images/a.jpg",
+        seg_map_path="masks/a.png",
+        ori_shape=(HEIGHT, WIDTH),
+        gt_sem_seg=dict(sem_seg=torch.from_numpy(mask)),
+        pred_instances=detections,
+    )
+
+
+# The truth is 100 pixels; the best-scored detection has 50 of them, the next all of 100 beside another 100.
+TWO_AND_A_WEAK_ONE = instances_of((0, 5, 0, 10), (0, 10, 0, 20), (20, 24, 30, 36), scores=[0.9, 0.5, 0.49])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (dict(), 100 / 200),
+        (dict(min_score=0.6), 50 / 100),
+        (dict(min_score=0.49), 100 / 224),
+        (dict(min_score=0.95), 0.0),
+        (dict(instances="top1", min_score=0.95), 50 / 100),
+        (dict(instances="best"), 50 / 100),
+    ],
+)
+def test_detections_become_one_mask(settings, expected):
+    metric = LesionMetric(**settings)
+    metric.process({}, [detected(TWO_AND_A_WEAK_ONE)])
+    assert metric.evaluate(1)["lesion/jaccard"] == expected
+
+
+def test_best_is_the_detection_that_overlaps_most_whatever_its_score():
+    metric = LesionMetric(instances="best")
+    metric.process({}, [detected(instances_of((0, 2, 0, 2), (0, 10, 0, 11), scores=[0.9, 0.1]))])
+    assert metric.evaluate(1)["lesion/jaccard"] == 100 / 110
+
+
+@pytest.mark.parametrize("rule", ["union", "top1", "best"])
+def test_an_image_without_detections_is_an_empty_prediction(rule):
+    metric = LesionMetric(instances=rule)
+    metric.process({}, [detected(instances_of(scores=[]))])
+    assert metric.evaluate(1)["lesion/jaccard"] == 0
+    assert metric.table[0].counts == Confusion(tp=0, tn=HEIGHT * WIDTH - 100, fp=0, fn=100)
+
+
+def test_notes_say_what_became_of_the_detections():
+    notes = {}
+    for rule in ("union", "top1", "best"):
+        metric = LesionMetric(instances=rule, min_score=0.25)
+        assert metric.notes == []
+        metric.process({}, [detected(TWO_AND_A_WEAK_ONE)])
+        (notes[rule],) = metric.notes
+    assert "at least 0.25" in notes["union"]
+    assert [rule for rule in notes if "optimistic" in notes[rule]] == ["best"]
+
+
+def test_only_the_best_matching_detection_is_optimistic():
+    for rule in ("union", "top1", "best"):
+        metric = LesionMetric(instances=rule)
+        metric.process({}, [detected(TWO_AND_A_WEAK_ONE)])
+        assert metric.optimistic == (rule == "best")
+    semantic = LesionMetric(instances="best")
+    semantic.process({}, [sample_of(1).to_dict()])
+    assert not semantic.optimistic
+
+
+def test_detections_of_other_classes_are_no_lesions():
+    metric = LesionMetric()
+    metric.process({}, [detected(instances_of((0, 10, 0, 10), (0, 24, 0, 36), scores=[0.9, 0.9], labels=[0, 1]))])
+    assert metric.evaluate(1)["lesion/jaccard"] == 1
+
+
+def test_detections_do_not_fill_the_memory():
+    metric = LesionMetric()
+    masks = torch.zeros(10, 1500, 2000, dtype=torch.bool)
+    masks[:, 300:900, 400:1500] = True
+    truth = dict(sem_seg=masks[:1].to(torch.uint8))
+    detections = dict(masks=masks, scores=torch.ones(10), labels=torch.zeros(10, dtype=torch.long))
+    metric.process({}, [detected(detections) | dict(ori_shape=(1500, 2000), gt_sem_seg=truth)])
+    assert len(pickle.dumps(metric.results)) < 10_000
+
+
+def test_detections_without_masks():
+    boxes = dict(scores=torch.ones(1), labels=torch.zeros(1))
+    with pytest.raises(DataError, match=r"images/a\.jpg: detections without masks"):
+        LesionMetric().process({}, [detected(boxes)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(instances="all"), r"instances=all, expected union or top1 or best"),
+        (dict(min_score=50), r"min_score=50, expected a score from 0 to 1"),
+    ],
+)
+def test_unusable_settings(settings, message):
+    with pytest.raises(DataError, match=message):
+        LesionMetric(**settings)

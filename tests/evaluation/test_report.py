@@ -108,7 +108,9 @@ def test_provenance_names_everything_that_was_used(table, tmp_path):
     assert facts["config_sha256"] == hashlib.sha256(b"x = 1\n").hexdigest()
     assert facts["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
     assert facts["dataset_sha256"] == dataset_fingerprint(table)
-    assert set(facts["versions"]) == {"python", "lesionseg", "torch", "mmengine", "mmcv", "mmseg", "numpy", "cv2"}
+    assert facts["annotations_sha256"] is None
+    parts = {"python", "lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2"}
+    assert set(facts["versions"]) == parts
     assert all(isinstance(version, str) for version in facts["versions"].values())
     json.dumps(facts)
 

@@ -1,0 +1,45 @@
+# For a CPU: nails from scratch, with the small model of ISIC.
+_base_ = "./mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py"
+
+# Data
+data_root = "data/nails"
+metainfo = dict(classes=("nail",), palette=[(230, 159, 0)])
+scale = (533, 320)  # (long edge at most, short edge)
+train_scales = [(533, short_edge) for short_edge in range(224, 353, 32)]
+_seed, _load, _annotations, _resize, *_rest = _base_.train_pipeline
+train_pipeline = [_seed, _load, _annotations, dict(_resize, scales=train_scales), *_rest]
+_load, _annotations, _resize, *_rest = _base_.val_pipeline
+_resize = dict(_resize, scale=scale)
+val_pipeline = [_load, _annotations, _resize, *_rest]
+test_pipeline = [_load, _resize, *_rest]
+del _seed, _load, _annotations, _resize, _rest
+nails = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=4, dataset=dict(**nails, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**nails, pipeline=val_pipeline))
+test_dataloader = dict(dataset=dict(**nails, pipeline=test_pipeline))
+
+# Model
+model = dict(
+    # Nails are a tenth the size of lesions: eight to a photograph, each needs its regions.
+    rpn_head=dict(anchor_generator=dict(scales=[4])),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=128)),
+        rpn_proposal=dict(nms_pre=500, max_per_img=200),
+        rcnn=dict(sampler=dict(num=96)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=30)),
+)
+
+# Schedule
+max_iters = 500  # x 4 images / 30 = 67 epochs
+warmup_iters = 50
+val_interval = 250
+train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
+    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
+]
+auto_scale_lr = dict(base_batch_size=4)
+
+# Output
+default_hooks = dict(checkpoint=dict(interval=val_interval, save_best="coco/segm_mAP"))

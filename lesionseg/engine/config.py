@@ -1,0 +1,138 @@
+"""Config and flags -> the settings of a run."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+import lesionseg.openmmlab  # noqa: F401
+from lesionseg.errors import DataError
+
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`."""
+
+    config: str
+    work_dir: str | None = None
+    cfg_options: Sequence[str] = ()
+    launcher: str = "none"
+    amp: bool = False
+    trust_checkpoint: bool = False
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Options":
+        """Take the flags that `lesionseg.cli.add_config_arguments` made."""
+        if args.local_rank is not None:
+            os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+        return cls(**{name: value for name, value in vars(args).items() if name in cls.__dataclass_fields__})
+
+
+def load_config(options: Options) -> Config:
+    """Load a config and lay the flags over it.
+
+    `--cfg-options data_root=... max_iters=...` reach everything that repeats them: in MMEngine the variables
+    of a config are not links, so that setting these alone would silently change nothing.
+
+    Raises:
+        DataError: no such file, it does not load, or the flags do not fit it.
+    """
+    path = Path(options.config)
+    if not path.is_file():
+        raise DataError(f"{path}: no such config, expected a file such as configs/mask2former/*.py. Check the path.")
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # A config is code: it can fail in any way.
+        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the config.") from error
+    # MMEngine writes the config into every checkpoint, and laying it out nicely takes it a second each time.
+    object.__setattr__(cfg, "_format_python_code", False)
+    settings = _parse(options.cfg_options)
+    try:
+        cfg.merge_from_dict(settings)
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise DataError(
+            f"{path}: --cfg-options does not fit: {error}. Give the full name of a setting as in the config."
+        ) from error
+    if "data_root" in settings:
+        for loader in LOADERS:
+            if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
+                cfg[loader].dataset.data_root = cfg.data_root
+    _bind_coco_metrics(cfg)
+    if "max_iters" in settings:
+        _stretch_schedule(cfg, cfg.max_iters)
+    if options.amp:
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.loss_scale = "dynamic"
+    cfg.launcher = options.launcher
+    # The flag goes first, then what the config says, then the config's name.
+    cfg.work_dir = options.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
+    return cfg
+
+
+def check_schedule(cfg: Config, path: str) -> None:
+    """Refuse a training that cannot be resumed exactly, or whose learning rate ends before or after it.
+
+    Raises:
+        DataError: it counts epochs, or the learning rate's schedule does not end with it.
+    """
+    if "max_iters" not in (cfg.train_cfg or {}):
+        raise DataError(
+            f"{path}: its training does not count iterations, expected them: only so a resumed training ends as one "
+            "that was not stopped. Set train_cfg to an IterBasedTrainLoop, as the configs of this project do."
+        )
+    length, schedulers = cfg.train_cfg.max_iters, cfg.param_scheduler or []
+    end = schedulers[-1].get("end", length) if schedulers else length
+    if end != length:
+        raise DataError(
+            f"{path}: the learning rate's schedule ends after {end} iterations, expected the {length} of the training. "
+            f"Set both by --cfg-options max_iters={length}."
+        )
+
+
+def evaluators(cfg: Config, split: str) -> list[dict]:
+    """The settings of a split's metrics, `val` or `test`, whether the config has one or a list of them."""
+    settings = cfg.get(f"{split}_evaluator") or []
+    return list(settings) if isinstance(settings, (list, tuple)) else [settings]
+
+
+def is_metric(settings: dict, name: str) -> bool:
+    """Whether settings are of a metric of that name, with or without the scope of its registry."""
+    return str(settings["type"]).rpartition(".")[2] == name
+
+
+def _parse(settings: Sequence[str]) -> dict:
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
+    try:
+        return parser.parse_args(["--cfg-options", *settings]).cfg_options if settings else {}
+    except ValueError as error:
+        raise DataError(
+            f"--cfg-options {' '.join(settings)}: not KEY=VALUE pairs, expected a=1 b.c=2. Correct them."
+        ) from error
+
+
+def _stretch_schedule(cfg: Config, max_iters: int) -> None:
+    """Give a training another length: warm-up, decay and stages keep their shares of it."""
+    length = cfg.train_cfg.max_iters
+    stages = (hook["stages"] for hook in cfg.get("custom_hooks", []) if hook["type"] == "TrainingStagesHook")
+    for part in (*cfg.param_scheduler, *(stage for hook in stages for stage in hook)):
+        for key in ("begin", "end"):
+            if key in part:
+                # Rounded up, so that no warm-up gets the length zero.
+                part[key] = -(-part[key] * max_iters // length)
+    cfg.train_cfg.max_iters = max_iters
+    cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
+
+
+def _bind_coco_metrics(cfg: Config) -> None:
+    """Let the COCO metrics that name no file read the very one that their data set reads."""
+    for split in ("val", "test"):
+        for settings in evaluators(cfg, split):
+            if is_metric(settings, "LesionCocoMetric") and not settings.get("ann_file"):
+                dataset = cfg[f"{split}_dataloader"].dataset
+                settings["ann_file"] = os.path.join(dataset.data_root, dataset.ann_file)

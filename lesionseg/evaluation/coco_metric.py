@@ -1,0 +1,19 @@
+"""COCO's average precision, also where a model finds nothing."""
+
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
+
+
+@METRICS.register_module()
+class LesionCocoMetric(CocoMetric):
+    """MMDetection's CocoMetric, which gives no score at all where no image has a detection; here that is 0.
+
+    A training that saves the checkpoint of the best score would otherwise end at its first such validation.
+    """
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        scores = super().compute_metrics(results)
+        for metric in self.metrics:
+            for suffix in ("", "_50", "_75"):
+                scores.setdefault(f"{metric}_mAP{suffix}", 0.0)
+        return scores
