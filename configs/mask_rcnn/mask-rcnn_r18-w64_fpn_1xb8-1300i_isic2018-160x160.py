@@ -48,7 +48,7 @@ load_from = None
 # Schedule
 max_iters = 1300  # x 8 images / 2594 = 4 epochs
 warmup_iters = 100
-val_interval = 650
+val_interval = 1300  # once, at the end
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 optim_wrapper = dict(
     _delete_=True,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, load_tool
+from helpers import ROOT, load_tool, torchrun
 
 from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
@@ -123,6 +123,16 @@ def test_scores_are_printed_and_reported(config, trained, coco_folder, tmp_path,
         predicted = read_mask(out / f"{row['id']}_segmentation.png") > 128
         truth = read_mask(coco_folder / "annotations" / "test" / f"{row['id']}.png") > 128
         assert float(row["jaccard"]) == np.count_nonzero(predicted & truth) / np.count_nonzero(predicted | truth)
+
+
+@pytest.mark.slow
+def test_two_processes_score_as_one(config, trained, coco_folder, tmp_path):
+    # Five images: the set does not divide by two.
+    assert run_test(config, trained, coco_folder, tmp_path / "one") == 0
+    arguments = [config, trained / f"iter_{LENGTH}.pth", "--work-dir", tmp_path / "two", "--launcher", "pytorch"]
+    torchrun(ROOT / "tools/test.py", *arguments, *options(coco_folder))
+    one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two"))
+    assert (one["images"], one["per_image"], one["coco"]) == (two["images"], two["per_image"], two["coco"])
 
 
 def test_a_model_that_finds_nothing_scores_nothing(config, trained, coco_folder, tmp_path):

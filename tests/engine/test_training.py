@@ -2,18 +2,15 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, load_tool
+from helpers import ROOT, load_tool, torchrun
 
 from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
@@ -119,15 +116,6 @@ def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, ca
         "Averaged over flipped copies of each image."
     ]
     assert "per image (mean over images, official)" in capsys.readouterr().out
-
-
-def torchrun(*arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
-    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    done = subprocess.run(
-        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
-# For a CPU: nails from scratch, with the small model of ISIC.
+# For a CPU: the small model of ISIC on nails, best started from its weights: --cfg-options load_from=FILE.
 _base_ = "./mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py"
 
 # Data
 data_root = "data/nails"
 metainfo = dict(classes=("nail",), palette=[(230, 159, 0)])
-scale = (533, 320)  # (long edge at most, short edge)
-train_scales = [(533, short_edge) for short_edge in range(224, 353, 32)]
+scale = (427, 256)  # (long edge at most, short edge)
+train_scales = [(427, short_edge) for short_edge in range(192, 289, 32)]
 _seed, _load, _annotations, _resize, *_rest = _base_.train_pipeline
 train_pipeline = [_seed, _load, _annotations, dict(_resize, scales=train_scales), *_rest]
 _load, _annotations, _resize, *_rest = _base_.val_pipeline
@@ -31,9 +31,9 @@ model = dict(
 )
 
 # Schedule
-max_iters = 500  # x 4 images / 30 = 67 epochs
-warmup_iters = 50
-val_interval = 250
+max_iters = 300  # x 4 images / 30 = 40 epochs
+warmup_iters = 30
+val_interval = 300
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
