@@ -176,7 +176,7 @@ def test_training_counted_in_epochs_is_refused(tmp_path, capsys):
     path = tmp_path / "epochs.py"
     path.write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n")
     assert load_tool("train").main([str(path)]) == 1
-    assert "counted in epochs, expected iterations" in capsys.readouterr().err
+    assert "its training does not count iterations, expected them" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
