@@ -529,10 +529,12 @@ def test_a_link_to_another_disk_stays_a_link(raw, out, tmp_path, run):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
 sys.path[:0] = [{tests!r}]
 from helpers import load_tool
 from lesionseg.data import convert
+# A shell's background jobs, and so perhaps these tests, start with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 write_lists = convert.write_lists
 def wait(*args):
     write_lists(*args)
