@@ -6,17 +6,18 @@ _scale = (2048, 512)  # (long edge at most, short edge)
 # Around the size of the test; lesions stay whole.
 _train_scales = [(2048, short_edge) for short_edge in range(416, 609, 32)]
 
+_load = dict(type="LoadLesionImage")
+_annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
 _train_pipeline = [
     dict(type="SeedSample"),
-    dict(type="LoadLesionImage"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    _load,
+    _annotations,
     dict(type="RandomChoiceResize", scales=_train_scales, keep_ratio=True),
     # A lesion has no up.
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PhotoMetricDistortion"),
     dict(type="PackDetInputs"),
 ]
-_load = dict(type="LoadLesionImage")
 # Area interpolation, as in the training copies that the converter makes.
 _test_resize = dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area")
 _score = [
@@ -29,8 +30,14 @@ _score = [
 ]
 _test_pipeline = [_load, _test_resize, *_score]
 # The validation's loss needs the instances, too.
-_annotations = dict(type="LoadAnnotations", with_bbox=True, with_mask=True)
 _val_pipeline = [_load, _annotations, _test_resize, *_score]
+
+_one_by_one = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+)
 
 isic = dict(
     classes=_classes,
@@ -53,10 +60,7 @@ isic = dict(
         ),
     ),
     val_dataloader=dict(
-        batch_size=1,
-        num_workers=2,
-        persistent_workers=True,
-        sampler=dict(type="DefaultSampler", shuffle=False),
+        **_one_by_one,
         dataset=dict(
             type="LesionCocoDataset",
             data_root=_data_root,
@@ -67,10 +71,7 @@ isic = dict(
         ),
     ),
     test_dataloader=dict(
-        batch_size=1,
-        num_workers=2,
-        persistent_workers=True,
-        sampler=dict(type="DefaultSampler", shuffle=False),
+        **_one_by_one,
         dataset=dict(
             type="LesionCocoDataset",
             data_root=_data_root,

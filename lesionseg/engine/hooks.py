@@ -31,7 +31,7 @@ class FitHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         starting = runner._train_loop is not None and not runner._resume
-        check_fit(_bare(runner.model), checkpoint, str(runner._load_from), self.new_parts if starting else ())
+        check_fit(bare_model(runner.model), checkpoint, str(runner._load_from), self.new_parts if starting else ())
 
 
 @HOOKS.register_module()
@@ -109,7 +109,7 @@ class ValidationLossHook(Hook):
 
     @torch.no_grad()
     def after_val_iter(self, runner, batch_idx: int, data_batch: dict, outputs=None) -> None:
-        model = _bare(runner.model)
+        model = bare_model(runner.model)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         for number, (image, sample) in enumerate(zip(data_batch["inputs"], data_batch["data_samples"], strict=True)):
             sample = sample.clone()
@@ -160,5 +160,6 @@ class LearningCurveHook(Hook):
         draw_learning_curve(Path(runner.work_dir) / "learning_curve.png", losses, validations)
 
 
-def _bare(model: nn.Module) -> nn.Module:
+def bare_model(model: nn.Module) -> nn.Module:
+    """The model itself, without what wraps it for several processes or for averaging over flips."""
     return model.module if is_model_wrapper(model) or isinstance(model, BaseTTAModel) else model

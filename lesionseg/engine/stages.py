@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from lesionseg.engine.hooks import bare_model
 from lesionseg.errors import DataError, first_names
 
 
@@ -72,7 +73,7 @@ class TrainingStagesHook(Hook):
                 "Set by_epoch=False and give begin in iterations."
             )
         _check_synchronisation(runner.model)
-        model = _bare(runner.model)
+        model = bare_model(runner.model)
         # Some backbones apply their frozen_stages only in train(), which the loops call before they train.
         model.train()
         faults = [*self._unmatched(model), *self._frozen_by_the_model(model)]
@@ -101,7 +102,7 @@ class TrainingStagesHook(Hook):
         return "epochs" if self.by_epoch else "iterations"
 
     def _begin_stage(self, runner: Runner, number: int) -> None:
-        model, stage = _bare(runner.model), self._stages[number]
+        model, stage = bare_model(runner.model), self._stages[number]
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(stage.trains(name))
             if not parameter.requires_grad:
@@ -173,10 +174,6 @@ def _check_synchronisation(model: nn.Module) -> None:
             "expected DDP with find_unused_parameters and without static_graph. Set find_unused_parameters=True in "
             "the config (in model_wrapper_cfg, where there is one)."
         )
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _norms(model: nn.Module) -> Iterator[tuple[nn.Module, list[str]]]:
