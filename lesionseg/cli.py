@@ -5,6 +5,7 @@ import errno
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from lesionseg.errors import DataError
 Item = TypeVar("Item")
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+_SECONDS_A_LINE = 5
 
 # OpenMP's threads otherwise wait for each other by spinning for a millisecond. On few cores they then keep loader
 # processes, and any other program, from the very cores that they wait for. Read when torch is imported.
@@ -92,7 +94,20 @@ def _fail(*messages: str) -> int:
 
 def progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
     """Yield the items while a progress bar with the time left runs on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
+    try:
+        from rich.console import Console
+        from rich.progress import track
+    except ImportError:
+        yield from _plain_progress(items, total, description)
+        return
     yield from track(items, description, total=total, console=Console(stderr=True))
+
+
+def _plain_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """Print a line at the end, and before it one about every five seconds."""
+    told = time.monotonic()
+    for count, item in enumerate(items, 1):
+        yield item
+        if count == total or time.monotonic() - told > _SECONDS_A_LINE:
+            told = time.monotonic()
+            print(f"{description} {count} of {total}", file=sys.stderr)

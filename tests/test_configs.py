@@ -16,7 +16,7 @@ from mmseg.registry import MODELS as SEMANTIC_MODELS
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.data.coco_dataset import LesionCocoDataset
 
-CONFIGS = sorted((ROOT / "configs").glob("[!_]*/*.py"))
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("[!_]*/*.py") if path.parent.name != "deploy")
 NAME = re.compile(
     r"(?P<algorithm>[a-z0-9-]+)_(?P<backbone>[a-z0-9-]+)(_(?P<neck>fpn))?_(?P<gpus>\d+)xb(?P<batch>\d+)-"
     r"(?P<changes>([a-z]+-)*)(?P<length>\d+)(?P<unit>k|i|x)_(?P<data>[a-z0-9]+)-(?P<height>\d+)x(?P<width>\d+)"

@@ -10,7 +10,10 @@ from lesionseg.cli import add_config_arguments, tool
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth")
+    parser.add_argument(
+        "checkpoint",
+        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, or an exported model.onnx",
+    )
     parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
     parser.add_argument("--show-dir", metavar="DIR", help="write OpenMMLab's picture of every image")
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")

@@ -9,7 +9,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import numpy as np
 
 from lesionseg.cli import progress
 from lesionseg.data.folder import Record, whole_folder, write_lists
-from lesionseg.data.images import decode_image, encode_jpeg, shrink_image, shrink_mask, shrunk_size
-from lesionseg.data.masks import decode_mask, encode_mask, lesion_pixels
+from lesionseg.data.images import decode_image, encode_jpeg, quiet_opencv, shrink_image, shrink_mask, shrunk_size
+from lesionseg.data.masks import count_components, decode_mask, encode_mask, lesion_pixels
 from lesionseg.data.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
@@ -84,7 +83,7 @@ def convert(
     if out.is_symlink() or out.name in ("", ".."):
         out = out.resolve()
     _check_apart(listing.roots, out)
-    with whole_folder(out, overwrite) as folder, _quiet_opencv():
+    with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
             _Job(pair, short_edge if pair.split == "training" else None, None if listing.faults else folder)
             for pair in listing.pairs
@@ -144,7 +143,7 @@ def _convert_pair(job: _Job) -> _Result:
         width=width,
         height=height,
         lesion_share=cv2.countNonZero(lesion) / lesion.size,
-        components=_count_components(lesion),
+        components=count_components(lesion),
     )
     if job.folder is None:
         return _Result(record)
@@ -181,15 +180,6 @@ def _size_fault(pair: Pair, image: np.ndarray, gray: np.ndarray) -> _Fault:
         fact = "the mask has another size than its image"
         expectation = "the same width and height. Check that they belong together."
     return _Fault(pair.mask.part, fact, expectation, f"{pair.id}: {mask_width}x{mask_height}, image {width}x{height}")
-
-
-def _count_components(lesion: np.ndarray) -> int:
-    """8-connected components of (H, W) uint8 in {0, 1}: the outlines that are not those of holes.
-
-    Outlines are several times faster to find than labels, and only their number is asked for.
-    """
-    _, hierarchy = cv2.findContours(lesion, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return 0 if hierarchy is None else int(np.count_nonzero(hierarchy[0, :, 3] == -1))
 
 
 def _is_plain(data: bytes, gray: np.ndarray) -> bool:
@@ -268,16 +258,3 @@ def _warnings(out: Path, records: Sequence[Record]) -> list[str]:
         "are lesion all over": [record.id for record in records if record.lesion_share == 1],
     }
     return [f"{out}: {len(ids)} masks {what}: {', '.join(ids)}" for what, ids in kinds.items() if ids]
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV to one thread for each of ours, and leave it to us to name broken files."""
-    threads, level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
-    cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
-        cv2.utils.logging.setLogLevel(level)

@@ -1,5 +1,7 @@
 """Sizes, decoding and shrinking of images, and of masks in step with them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -7,7 +9,6 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from lesionseg.data.masks import decode_picture
 from lesionseg.errors import DataError
@@ -32,11 +33,14 @@ def picture_size(file: str | PathLike | BinaryIO, name: str | PathLike) -> tuple
     Raises:
         DataError: not a picture.
     """
+    # Not needed to decode pictures, and so not to predict with an exported model.
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(file) as picture:
             width, height = picture.size
             turned = picture.getexif().get(_ORIENTATION_TAG) in _LYING_ORIENTATIONS
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(f"{name}: not a readable picture, expected an image. Copy or extract it again.") from error
     return (width, height) if turned else (height, width)
 
@@ -65,6 +69,20 @@ def decode_image(data: bytes, name: str | PathLike) -> np.ndarray:
 def read_image(path: str | PathLike) -> np.ndarray:
     """Read a picture file; see `decode_image`."""
     return decode_image(Path(path).read_bytes(), path)
+
+
+@contextmanager
+def quiet_opencv(threads: int | None = None) -> Iterator[None]:
+    """Leave it to us to name broken files, and keep OpenCV to so many threads in each of ours, if that is given."""
+    usual, level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if threads is not None:
+        cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(usual)
+        cv2.utils.logging.setLogLevel(level)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:

@@ -94,6 +94,11 @@ def check_schedule(cfg: Config, path: str) -> None:
         )
 
 
+def config_text(cfg: Config) -> str:
+    """The config with all bases and options merged, but for where results go, which says nothing of them."""
+    return Config({key: value for key, value in cfg.items() if key != "work_dir"}).pretty_text
+
+
 def evaluators(cfg: Config, split: str) -> list[dict]:
     """The settings of a split's metrics, `val` or `test`, whether the config has one or a list of them."""
     settings = cfg.get(f"{split}_evaluator") or []

@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,7 +17,7 @@ from mmengine.runner import Runner
 
 from lesionseg.data.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
-from lesionseg.engine.config import Options, check_schedule, evaluators, is_metric, load_config
+from lesionseg.engine.config import Options, check_schedule, config_text, evaluators, is_metric, load_config
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -87,7 +88,7 @@ def evaluate(
 
     Args:
         options: config and flags.
-        checkpoint: a `.pth` file.
+        checkpoint: a `.pth` file, or an ONNX file that `tools/export.py` made of one.
         tta: average over flipped copies of each image.
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for a picture of every image with both outlines.
@@ -99,6 +100,7 @@ def evaluate(
     if not Path(checkpoint).is_file():
         raise DataError(f"{checkpoint}: no such checkpoint, expected a .pth file. Train first: tools/train.py CONFIG.")
     cfg = load_config(options)
+    exported = Path(checkpoint).suffix == ".onnx"
     if tta and "tta_model" not in cfg:
         raise DataError(
             f"{options.config}: --tta has nothing to average with, expected a tta_model in the config; MMDetection's "
@@ -114,9 +116,16 @@ def evaluate(
     _start_processes(cfg)
     if is_main_process():
         _check_data(cfg, "test_dataloader")
-    # Where the report goes says nothing about what was measured.
-    config_text = Config({key: value for key, value in cfg.items() if key != "work_dir"}).pretty_text
-    runner = Runner.from_cfg(_for_test(cfg, checkpoint, tta, out))
+    text = config_text(cfg)
+    cfg = _for_test(cfg, out)
+    if exported:
+        _use_exported(cfg, checkpoint, tta)
+    else:
+        cfg.load_from = checkpoint
+        if tta:
+            cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+            cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    runner = Runner.from_cfg(cfg)
     scores = runner.test()
     if not is_main_process():
         return Evaluation(cfg.work_dir, [], {}, [])
@@ -124,28 +133,35 @@ def evaluate(
     notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
     coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
     annotations = next((settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None)
-    operators = import_module("mmcv._ext").__spec__.origin
-    origin = provenance(options.config, config_text, checkpoint, operators, metric.table, annotations)
+    operators = f"onnxruntime {version('onnxruntime')}" if exported else import_module("mmcv._ext").__spec__.origin
+    origin = provenance(options.config, text, checkpoint, operators, metric.table, annotations)
     write_report(cfg.work_dir, metric.table, origin, notes, coco, metric.optimistic)
     if show_dir:
         write_pictures(show_dir, metric.table)
     return Evaluation(cfg.work_dir, metric.table, coco, notes)
 
 
-def _for_test(cfg: Config, checkpoint: str, tta: bool, out: str | None) -> Config:
+def _for_test(cfg: Config, out: str | None) -> Config:
     for key in (
         *("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
         *("val_dataloader", "val_cfg", "val_evaluator"),
     ):
         cfg[key] = None
-    cfg.load_from, cfg.resume = checkpoint, False
+    cfg.load_from, cfg.resume = None, False
     cfg.custom_hooks = [dict(type="FitHook")]
     if out:
         next(settings for settings in evaluators(cfg, "test") if is_metric(settings, "LesionMetric"))["out_dir"] = out
-    if tta:
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     return cfg
+
+
+def _use_exported(cfg: Config, path: str, tta: bool) -> None:
+    """Put an exported model in the place of the config's own; it prepares images itself."""
+    import_module("lesionseg.deploy.exported_model")
+    task = "semantic" if cfg.default_scope == "mmseg" else "instances"
+    cfg.model = ConfigDict(type="mmengine.ExportedModel", path=path, task=task, tta=tta)
+    cfg.data_preprocessor = None
+    dataset = cfg.test_dataloader.dataset
+    dataset.pipeline = [step for step in dataset.pipeline if step["type"] != "Resize"]
 
 
 def _start_processes(cfg: Config) -> None:

@@ -156,12 +156,6 @@ def test_the_index_tells_about_the_released_pairs(tmp_path, out, run):
     assert cv2.imread(str(out / "images/training/ISIC_1.jpg")).shape == (30, 50, 3)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_components_are_8_connected(seed):
-    lesion = (np.random.default_rng(seed).random((40, 53)) < (0.1, 0.3, 0.5, 0.7, 0.0)[seed]).astype(np.uint8)
-    assert convert_module._count_components(lesion) == cv2.connectedComponents(lesion, connectivity=8)[0] - 1
-
-
 def test_only_larger_training_pairs_are_shrunk(raw, out, run):
     write_folder(raw / IMAGES, {"ISIC_9.jpg": image_bytes(9, (36, 50))})
     write_folder(raw / MASKS, {"ISIC_9_segmentation.png": mask_bytes(9, (36, 50))})

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers import draw_pair
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lesionseg.data.images import (
     decode_image,
@@ -36,6 +36,92 @@ def test_an_image_is_turned_upright():
     file = BytesIO()
     Image.new("RGB", (30, 20)).save(file, "JPEG", exif=orientation)
     assert decode_image(file.getvalue(), "a.jpg").shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(form, orientation):
+    picture = Image.new("RGB", (30, 20))
+    # White in the left upper corner as the file stores it.
+    picture.paste((255, 255, 255), (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = BytesIO()
+    picture.save(file, form, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(file.getvalue()))))
+    assert upright.shape[:2] == ((30, 20) if orientation > 4 else (20, 30))
+    decoded = decode_image(file.getvalue(), "a").astype(int)
+    assert np.abs(decoded - upright[..., ::-1]).max() < 40
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif", ".ppm"])
+def test_16_bits_become_8(extension):
+    image = draw_pair(0)[0]
+    deep = image.astype(np.uint16) * 257
+    assert np.array_equal(decode_image(cv2.imencode(extension, deep)[1].tobytes(), "a"), image)
+
+
+def test_16_bits_of_gray_become_8():
+    gray = draw_pair(0)[0][..., 0]
+    decoded = decode_image(cv2.imencode(".png", gray.astype(np.uint16) * 257)[1].tobytes(), "a")
+    assert np.array_equal(decoded, cv2.merge([gray] * 3))
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+def test_alpha_is_left_out(extension):
+    image = draw_pair(0)[0]
+    for alpha in (np.full(image.shape[:2], 255, np.uint8), draw_pair(1)[1]):
+        data = cv2.imencode(extension, np.dstack([image, alpha]))[1].tobytes()
+        assert np.array_equal(decode_image(data, "a"), image)
+
+
+def test_gray_with_alpha_and_palettes_are_read_as_colours():
+    gray = Image.fromarray(draw_pair(0)[0][..., 0])
+    gray.putalpha(100)
+    palette = Image.fromarray(draw_pair(0)[0][..., ::-1].copy()).quantize(200)
+    for picture in (gray, palette):
+        file = BytesIO()
+        picture.save(file, "PNG")
+        expected = np.asarray(picture.convert("RGB"))[..., ::-1]
+        assert np.array_equal(decode_image(file.getvalue(), "a"), expected)
+
+
+def test_inks_become_colours():
+    inks = Image.new("CMYK", (30, 20), (255, 0, 0, 0))
+    inks.paste((0, 0, 0, 255), (0, 0, 15, 20))
+    file = BytesIO()
+    inks.save(file, "JPEG", quality=100)
+    decoded = decode_image(file.getvalue(), "a")
+    assert np.abs(decoded[5, 5].astype(int)).max() < 4
+    assert np.abs(decoded[5, 25].astype(int) - (255, 255, 0)).max() < 4
+
+
+@pytest.mark.parametrize("form", ["TIFF", "WEBP", "PNG"])
+def test_of_several_pages_the_first_is_read(form):
+    first, second = Image.new("RGB", (30, 20), (255, 0, 0)), Image.new("RGB", (30, 20), (0, 0, 255))
+    file = BytesIO()
+    first.save(file, form, save_all=True, append_images=[second], **({"lossless": True} if form == "WEBP" else {}))
+    assert np.array_equal(decode_image(file.getvalue(), "a"), np.full((20, 30, 3), (0, 0, 255)))
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".bmp", ".tif", ".webp"])
+def test_one_pixel_is_an_image(extension):
+    decoded = decode_image(cv2.imencode(extension, np.full((1, 1, 3), 77, np.uint8))[1].tobytes(), "a")
+    assert decoded.tolist() == [[[77, 77, 77]]]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_photograph_may_be_followed_by_a_video(progressive):
+    picture = Image.fromarray(draw_pair(0)[0])
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    file = BytesIO()
+    picture.save(file, "JPEG", progressive=progressive, exif=exif)
+    data = file.getvalue()
+    with_video = data + bytes(20000)
+    assert np.array_equal(decode_image(with_video, "a.jpg"), decode_image(data, "a.jpg"))
+    with pytest.raises(DataError, match=r"^a\.jpg: the file breaks off before its end"):
+        decode_image(data[:-2] + bytes(20000), "a.jpg")
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".bmp", ".tif"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lesionseg.data.masks import decode_mask, encode_mask, lesion_pixels, read_mask
+from lesionseg.data.masks import count_components, decode_mask, encode_mask, lesion_pixels, read_mask
 from lesionseg.errors import DataError
 
 HEIGHT, WIDTH = 20, 31
@@ -153,3 +153,9 @@ def test_reading_names_the_file(tmp_path, gray):
         read_mask(path)
     with pytest.raises(FileNotFoundError):
         read_mask(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_components_are_8_connected(seed):
+    lesion = (np.random.default_rng(seed).random((40, 53)) < (0.1, 0.3, 0.5, 0.7, 0.0)[seed]).astype(np.uint8)
+    assert count_components(lesion) == cv2.connectedComponents(lesion, connectivity=8)[0] - 1

@@ -1,0 +1,3 @@
+_base_ = "./_base_/instance-seg.py"
+
+backend_config = dict(type="onnxruntime")

@@ -1,0 +1,130 @@
+"""What a user asks to predict -> image files with ids, settled before anything runs."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lesionseg.data.mask_names import MASK_SUFFIXES
+from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
+from lesionseg.errors import DataError, first_names
+
+# More than releases hold: whatever every build of OpenCV reads.
+IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".webp", ".jpe", ".dib", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm"}
+MASK, OVERLAY, PROBABILITY = "_segmentation.png", "_overlay.jpg", "_probability.png"
+# In folders of images: true masks, the superpixels of the releases of 2017, and what an earlier run wrote.
+_NO_IMAGES = tuple({suffix.lower() for suffix in (*MASK_SUFFIXES, MASK, OVERLAY, PROBABILITY)} - {".png"})
+_NO_IMAGES += ("_superpixels.png",)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image to predict.
+
+    Attributes:
+        id: what its outputs begin with: its path below the folder that the user gave, without suffix; a single
+            file's name.
+        path: where it lies.
+    """
+
+    id: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was asked for.
+
+    Attributes:
+        images: each file once, in the order asked for; those of a folder by name.
+        folders: that were searched.
+        notes: what was left out, a line each.
+    """
+
+    images: list[Input]
+    folders: list[Path]
+    notes: list[str]
+
+
+def find_inputs(names: Sequence[str]) -> Inputs:
+    """Find the images that files, folders and patterns mean.
+
+    A folder is searched with all below it for files that are called like images; masks, superpixels and outputs of
+    this tool are left out by their names. A pattern, such as `photos/*/*.jpg`, `photos/**/*.png` or `photos/*/left`,
+    stands for files and folders alike; ids are then paths below its last folder without a wildcard. A file that is
+    named is taken, whatever it is called.
+
+    Raises:
+        DataError: all that do not exist or have no images, or two images with one id.
+        OSError: a folder cannot be read.
+    """
+    found: dict[Path, Input] = {}
+    folders, notes, faults = [], [], []
+    for name in names:
+        path = Path(name)
+        if path.exists():
+            matches, base = [path], path
+        elif glob.has_magic(name):
+            matches, base = sorted(map(Path, glob.iglob(name, recursive=True))), _fixed_part(path)
+        else:
+            faults.append(f"{name}: no such file or folder, expected images. Check the path.")
+            continue
+        if path.exists() and not path.is_dir():
+            images, others = [Input(path.stem, path)], []
+        else:
+            images, others = _search(matches, base)
+        folders += [match for match in matches if match.is_dir()]
+        if images and others:
+            notes.append(f"{name}: left out {len(others)} files that are masks or no images ({first_names(others)})")
+        if not images:
+            there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "no images in it"
+            kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+            faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). Check the path.")
+        for image in images:
+            found.setdefault(image.path.resolve(), image)
+    faults += _clashes(list(found.values()))
+    if faults:
+        raise DataError(*faults)
+    return Inputs(list(found.values()), folders, notes)
+
+
+def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]]:
+    """Take the images among files and in folders, with ids below `base`, and the names of the other files."""
+    images: list[Input] = []
+    others: dict[Path, str] = {}
+    for match in matches:
+        files = [match / source.name for source in list_files(match)] if match.is_dir() else [match]
+        for path in files:
+            name = path.relative_to(base)
+            if any(part.startswith(".") for part in name.parts):
+                continue
+            if _is_image(path):
+                images.append(Input(name.with_suffix("").as_posix(), path))
+            else:
+                others[path] = path.name
+    return images, list(others.values())
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The last folder of a pattern before its first wildcard."""
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+
+
+def _clashes(images: Sequence[Input]) -> list[str]:
+    first: dict[str, Path] = {}
+    # On file systems that do not tell capitals from small letters, their outputs would be one file.
+    twice = [
+        f"{first[image.id.lower()]} and {image.path}"
+        for image in images
+        if first.setdefault(image.id.lower(), image.path) != image.path
+    ]
+    if not twice:
+        return []
+    return [
+        f"{first_names(twice, 2)}: {len(twice)} images would have the same outputs as another, expected one image an "
+        "id. Give the folder that holds all, whose sub-folders become part of the ids, or run twice."
+    ]

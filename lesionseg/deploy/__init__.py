@@ -1,0 +1,1 @@
+"""Export to ONNX, its proof, and the engines that run it."""

@@ -1,0 +1,278 @@
+"""Config and checkpoint -> ONNX file, with the proof that it equals them."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from lesionseg.data.images import read_image
+from lesionseg.data.inputs import find_inputs
+from lesionseg.data.phantom import draw_phantom
+from lesionseg.data.sources import PICTURE_SUFFIXES
+from lesionseg.deploy.card import SEMANTIC, ModelCard
+from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
+from lesionseg.deploy.graph import finish, simplify
+from lesionseg.deploy.mask_rcnn import export_mask_rcnn
+from lesionseg.deploy.measure import latencies, peak_memory
+from lesionseg.deploy.parity import Parity, Thresholds, compare, difference_picture
+from lesionseg.deploy.pipeline import prepare
+from lesionseg.deploy.reduced import to_float16, to_int8
+from lesionseg.deploy.segmentor import export_segmentor
+from lesionseg.deploy.tensorrt import Shapes, build_engine, load_tensorrt
+from lesionseg.deploy.torch_model import TorchModel
+from lesionseg.engine.config import Options
+from lesionseg.errors import DataError
+from lesionseg.evaluation.report import file_sha256
+from lesionseg.files import write_bytes, write_text
+
+UNPROVEN_FILE = "model.unproven.onnx"
+PRECISIONS = ("float32", "float16", "int8")
+# By task, MMDeploy's names.
+_CODEBASES = dict(semantic="mmseg", instances="mmdet")
+_DEFAULT_CONFIGS = dict(semantic="segmentation_onnxruntime_dynamic.py", instances="instance-seg_onnxruntime_dynamic.py")
+_PARITY_IMAGES, _CALIBRATION_IMAGES = 50, 100
+# Of which a simplified graph has to have the same outputs, bit by bit.
+_EXAMPLES = 3
+# (height, width) of the input while a detector is traced. It has no meaning for the result.
+_TRACED = (192, 256)
+# (height, width): landscape, portrait, square, and one larger than any input.
+_PHANTOMS = [(450, 600), (600, 450), (512, 512), (767, 1022), (288, 384), (1200, 1600), (360, 640), (500, 400)]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export is to become.
+
+    Attributes:
+        config: and flags.
+        checkpoint: a `.pth` file.
+        out: the folder to write to.
+        deploy_config: a file of configs/deploy; None takes the one for onnxruntime and inputs of any size.
+        precision: one of `PRECISIONS`.
+        parity_images: files, folders or patterns of images to prove it on; none takes up to 50 of the config's
+            validation set, or phantoms where that is not there.
+        threads: CPU threads of both engines in the comparison; None takes all cores.
+        overwrite: replace an earlier export.
+    """
+
+    options: Options
+    checkpoint: str
+    out: Path
+    deploy_config: str | None = None
+    precision: str = "float32"
+    parity_images: Sequence[str] = ()
+    threads: int | None = None
+    overwrite: bool = False
+
+
+def export(job: Export) -> Parity:
+    """Write `model.onnx`, `deploy.json`, `parity.json` and `parity_worst.jpg`; for TensorRT, `model.engine`, too.
+
+    Raises:
+        DataError: the config, the checkpoint, the deploy config or the folder cannot be used, or the exported model
+            is not like the original. Then it is called `model.unproven.onnx`.
+    """
+    _check_out(job.out, job.overwrite)
+    given = [image.path for image in find_inputs(job.parity_images).images] if job.parity_images else []
+    original = TorchModel(job.options, job.checkpoint, "cpu")
+    deploy_cfg = load_deploy_config(job.deploy_config or _default_config(original.card), original.card)
+    engine = deploy_cfg.backend_config.type
+    if engine == "tensorrt":
+        # Before all the work.
+        load_tensorrt(job.deploy_config)
+    card = replace(
+        original.card,
+        input_size=_input_size(deploy_cfg),
+        precision=job.precision,
+        versions={**original.card.versions, "onnx": version("onnx"), engine: version(engine)},
+    )
+    job.out.mkdir(parents=True, exist_ok=True)
+    # Inside, so that moving a file out is one step, and a folder that cannot be written to is told first.
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=job.out) as scratch:
+        model = Path(scratch) / MODEL_FILE
+        images = given or _validation_images(original.cfg, Path(scratch))
+        _write_model(model, original, deploy_cfg, card, images)
+        run = _build_engine(model, deploy_cfg) if engine == "tensorrt" else model
+        parity, picture = _prove(run, original, engine, _thresholds(deploy_cfg, job.precision), images, job)
+        write_text(job.out / "parity.json", parity.to_json())
+        write_bytes(job.out / "parity_worst.jpg", picture)
+        if not parity.passed:
+            os.replace(model, job.out / UNPROVEN_FILE)
+            raise DataError(f"{job.out / UNPROVEN_FILE}: {_shortfall(parity)}")
+        write_text(job.out / "deploy.json", _description(model, card, engine))
+        for built in model.parent.glob("model.engine*"):
+            os.replace(built, job.out / built.name)
+        os.replace(model, job.out / MODEL_FILE)
+        (job.out / UNPROVEN_FILE).unlink(missing_ok=True)
+    return parity
+
+
+def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
+    """Load a deploy config, and check that it is for a model's task.
+
+    Raises:
+        DataError: it does not load, is for another task, or has an input that the model cannot take.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such deploy config, expected a file of configs/deploy. Check the path.")
+    try:
+        cfg = Config.fromfile(path)
+        codebase, engine, shape = cfg.codebase_config.type, cfg.backend_config.type, cfg.onnx_config.get("input_shape")
+    except Exception as error:  # A config is code: it can fail in any way.
+        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
+    if codebase != _CODEBASES[card.task]:
+        raise DataError(
+            f"{path}: a deploy config for {codebase}, expected one for {_CODEBASES[card.task]}, of which the model is. "
+            f"Take {_DEFAULT_CONFIGS[card.task]}."
+        )
+    if engine not in ENGINES:
+        raise DataError(f"{path}: for the engine {engine}, expected {' or '.join(ENGINES)}. Choose another config.")
+    if shape and any(edge % card.size_divisor for edge in shape):
+        raise DataError(
+            f"{path}: a fixed input of {shape[0]}x{shape[1]} pixels, expected multiples of {card.size_divisor}, the "
+            "model's size divisor. Correct onnx_config.input_shape."
+        )
+    return cfg
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, expected a folder to write to. Choose another.")
+    if (out / MODEL_FILE).exists() and not overwrite:
+        raise DataError(f"{out}: holds an export already, expected an empty folder. Add --overwrite or choose another.")
+
+
+def _write_model(path: Path, original: TorchModel, deploy_cfg: Config, card: ModelCard, images: Sequence[Path]) -> None:
+    """Export, simplify, reduce the precision if asked to, and add the card."""
+    raw, simple, reduced = (path.with_name(name) for name in ("raw.onnx", "simple.onnx", "reduced.onnx"))
+    if card.task == SEMANTIC:
+        export_segmentor(original.module, raw, deploy_cfg)
+    else:
+        export_mask_rcnn(original.module, deploy_cfg, raw, card.input_size or _TRACED)
+    examples = [prepare(read_image(image), card).tensor[None] for image in images[:_EXAMPLES]]
+    last = simple if simplify(raw, simple, examples) else raw
+    if card.precision == "float16":
+        to_float16(last, reduced)
+        last = reduced
+    elif card.precision == "int8":
+        to_int8(last, reduced, _calibration(original.cfg, card))
+        last = reduced
+    finish(last, path, card)
+
+
+def _build_engine(model: Path, deploy_cfg: Config) -> Path:
+    """Build the TensorRT engine of an exported model, for the shapes of the deploy config, MMDeploy's form of them."""
+    shapes = deploy_cfg.backend_config.model_inputs[0].input_shapes.input
+    path = model.with_name("model.engine")
+    build_engine(model, path, Shapes(shapes.min_shape, shapes.opt_shape, shapes.max_shape))
+    return path
+
+
+def _prove(
+    path: Path, original: TorchModel, engine: str, thresholds: Thresholds, images: Sequence[Path], job: Export
+) -> tuple[Parity, bytes]:
+    """Compare an exported file with its original: the report, and a picture of the worst image."""
+    threads = job.threads or os.cpu_count()
+    torch.set_num_threads(threads)
+    exported = open_model(path, engine, threads)
+    results = compare(original, exported, images, thresholds)
+    parity = Parity(original.card.task, engine, thresholds, results, megabytes=path.stat().st_size / 1e6)
+    if parity.passed:
+        parity = replace(parity, **_measure(path, original, exported, engine, parity.typical, threads, job))
+    return parity, difference_picture(original, exported, parity.worst.image)
+
+
+def _measure(
+    path: Path, original: TorchModel, exported: Model, engine: str, image: str, threads: int, job: Export
+) -> dict:
+    """Time both on one image, and take their memory: what a `Parity` has of it."""
+    print(f"timing both on {threads} threads, and their memory, on {Path(image).name}")
+    batch = prepare(read_image(image), exported.card).tensor[None]
+    return dict(
+        threads=threads,
+        latency=latencies({"pytorch": original, engine: exported}, batch),
+        peak_memory={
+            "pytorch": peak_memory(TorchModel, [job.options, job.checkpoint, "cpu"], threads, image),
+            engine: peak_memory(open_model, [path, engine, threads], threads, image),
+        },
+    )
+
+
+def _thresholds(deploy_cfg: Config, precision: str) -> Thresholds:
+    """How alike both have to be, by the deploy config; less for `int8`, if it says so."""
+    settings = dict(deploy_cfg.get("parity", {}))
+    less = settings.pop("int8", {})
+    return Thresholds(**settings, **(less if precision == "int8" else {}))
+
+
+def _shortfall(parity: Parity) -> str:
+    asked, images = parity.thresholds, parity.images
+    if parity.task == SEMANTIC:
+        what = f"{parity.agreement:.4%} of the pixels agree with PyTorch, expected at least {asked.min_agreement:.4%}"
+    else:
+        missed = sum(image.detections - image.matched for image in images)
+        what = (
+            f"{missed} detections above {asked.min_score} have no twin in the other model that overlaps by "
+            f"{asked.min_mask_iou}, expected none"
+        )
+    worst = f"it differs most on {parity.worst.image}, see parity_worst.jpg"
+    return f"{what}; {worst}. Do not use it; try a higher precision."
+
+
+def _description(model: Path, card: ModelCard, engine: str) -> str:
+    return json.dumps(dict(asdict(card), engine=engine, file=MODEL_FILE, sha256=file_sha256(model)), indent=2) + "\n"
+
+
+def _default_config(card: ModelCard) -> Path:
+    return Path(__file__).parents[2] / "configs" / "deploy" / _DEFAULT_CONFIGS[card.task]
+
+
+def _input_size(deploy_cfg: Config) -> tuple[int, int] | None:
+    """The fixed (height, width) of the input; MMDeploy's `input_shape` is (width, height)."""
+    shape = deploy_cfg.onnx_config.get("input_shape")
+    return (shape[1], shape[0]) if shape else None
+
+
+def _validation_images(cfg: Config, scratch: Path) -> list[Path]:
+    """Up to 50 images of the config's validation set, spread over it, or else phantoms."""
+    images = _split_images(cfg, "val", _PARITY_IMAGES)
+    if images:
+        return images
+    print("No validation images there: comparing on drawn phantoms. --parity-images takes others.")
+    for number, size in enumerate(_PHANTOMS):
+        images.append(scratch / f"phantom_{number}.png")
+        cv2.imwrite(str(images[-1]), draw_phantom(number, *size)[0])
+    return images
+
+
+def _calibration(cfg: Config, card: ModelCard) -> list[np.ndarray]:
+    """Prepared training images, for the ranges of int8.
+
+    Raises:
+        DataError: there are none.
+    """
+    images = _split_images(cfg, "train", _CALIBRATION_IMAGES)
+    if not images:
+        raise DataError(
+            f"{cfg.train_dataloader.dataset.data_root}: no training images, expected some to find the ranges of int8. "
+            "Set --cfg-options data_root=DIR."
+        )
+    return [prepare(read_image(image), card).tensor[None] for image in images]
+
+
+def _split_images(cfg: Config, split: str, most: int) -> list[Path]:
+    """Up to so many images of a split, spread over it evenly."""
+    dataset = cfg[f"{split}_dataloader"].dataset
+    prefix = dataset.data_prefix
+    folder = Path(dataset.data_root) / (prefix.get("img_path") or prefix.get("img"))
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    return images if len(images) <= most else [images[len(images) * number // most] for number in range(most)]

@@ -1,0 +1,233 @@
+"""Image -> input of a model, and its outputs -> lesion, in numpy and OpenCV alone.
+
+Both are what MMSegmentation and MMDetection do, step by step; tests hold them to it.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lesionseg.deploy.card import MASK_SCORES, ModelCard
+from lesionseg.errors import DataError
+
+_INTERPOLATIONS = dict(
+    area=cv2.INTER_AREA,
+    bilinear=cv2.INTER_LINEAR,
+    nearest=cv2.INTER_NEAREST,
+    bicubic=cv2.INTER_CUBIC,
+    lanczos=cv2.INTER_LANCZOS4,
+)
+# MMDetection's mask_thr_binary.
+MASK_THRESHOLD = 0.5
+_ABOVE_HALF = np.nextafter(np.float32(0.5), np.float32(1))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as a model takes it.
+
+    Attributes:
+        tensor: (3, H, W) float32, normalised, padded with zeros below and to the right.
+        content: (height, width) of the image in the tensor, without padding.
+        original: (height, width) of the image before it was resized.
+    """
+
+    tensor: np.ndarray
+    content: tuple[int, int]
+    original: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The instances of one image that make up its lesion, the best-scored first.
+
+    Attributes:
+        boxes: (K, 4) float32, left, top, right and bottom in pixels of the original image.
+        scores: (K,) float32, 0..1.
+        masks: (K, h, w) float32, 0..1, each spread over its box; or over the whole input, where `pasted`.
+        pasted: whether the masks are already where they belong.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    masks: np.ndarray
+    pasted: bool
+
+
+def resized_size(height: int, width: int, card: ModelCard) -> tuple[int, int]:
+    """The (height, width) that an image is resized to, MMCV's `rescale_size`.
+
+    Raises:
+        DataError: nothing would be left of the shorter edge.
+    """
+    if card.input_size:
+        factor = min(card.input_size[0] / height, card.input_size[1] / width)
+    else:
+        factor = min(max(card.scale) / max(height, width), min(card.scale) / min(height, width))
+    size = int(height * factor + 0.5), int(width * factor + 0.5)
+    if min(size) < 1:
+        raise DataError(
+            f"{width}x{height} pixels: nothing is left of the shorter edge at the model's {size[1]}x{size[0]}, "
+            "expected an image of a photograph's shape. Crop it."
+        )
+    return size
+
+
+def prepare(image: np.ndarray, card: ModelCard) -> Prepared:
+    """Resize, normalise and pad an image.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, of any size.
+        card: of the model.
+
+    Raises:
+        DataError: see `resized_size`.
+    """
+    height, width = resized_size(*image.shape[:2], card)
+    resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATIONS[card.interpolation])
+    if card.channel_order == "RGB":
+        resized = resized[..., ::-1]
+    divisor = card.size_divisor
+    padded = card.input_size or (-(-height // divisor) * divisor, -(-width // divisor) * divisor)
+    tensor = np.zeros((3, *padded), np.float32)
+    normalised = (resized.astype(np.float32) - np.float32(card.mean)) / np.float32(card.std)
+    tensor[:, :height, :width] = normalised.transpose(2, 0, 1)
+    return Prepared(tensor, (height, width), image.shape[:2])
+
+
+def original_scores(scores: np.ndarray, prepared: Prepared) -> np.ndarray:
+    """Bring the semantic outputs of one image to its original size.
+
+    Args:
+        scores: (C, H, W) float32, as the model gave them for `prepared.tensor`.
+
+    Returns:
+        (C, H, W) float32 on original pixels.
+    """
+    height, width = prepared.content
+    size = prepared.original[::-1]
+    # Without smoothing, as torch's bilinear interpolation.
+    enlarged = np.empty((len(scores), *prepared.original), np.float32)
+    for plane, target in zip(scores, enlarged, strict=True):
+        cv2.resize(plane[:height, :width], size, dst=target, interpolation=cv2.INTER_LINEAR)
+    return enlarged
+
+
+def margin(scores: np.ndarray) -> np.ndarray:
+    """How far the best lesion class is ahead of the background.
+
+    Args:
+        scores: (C, H, W) float32, class 0 is the background.
+
+    Returns:
+        (H, W) float32; lesion where it is above 0, which is the highest score's class.
+    """
+    best = scores[1] if len(scores) == 2 else scores[1:].max(0)
+    return best - scores[0]
+
+
+def class_shares(scores: np.ndarray) -> np.ndarray:
+    """Softmax over classes, in place: (C, H, W) float32 -> (C, H, W) float32, 0..1."""
+    scores -= scores.max(0)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(0)
+    return scores
+
+
+def probability_of_margin(lead: np.ndarray, score_rule: str) -> np.ndarray:
+    """Turn a margin into a probability-like value that is above 0.5 exactly where the margin is above 0.
+
+    Args:
+        lead: (H, W) float32, see `margin`.
+        score_rule: that of the card. A difference of `mask_scores` lies in about -1..1 and is spread over 0..1; one
+            of `logits` is what the softmax of two classes makes of it.
+
+    Returns:
+        (H, W) float32, 0..1.
+    """
+    # In place: at a hundred megapixels, every step would otherwise take half a gigabyte.
+    if score_rule == MASK_SCORES:
+        probability = 1 + lead
+        probability /= 2
+        np.clip(probability, 0, 1, out=probability)
+    else:
+        probability = np.clip(lead, -80, 80)
+        np.negative(probability, out=probability)
+        np.exp(probability, out=probability)
+        probability += 1
+        np.reciprocal(probability, out=probability)
+    return above_half(probability, lead > 0)
+
+
+def above_half(probability: np.ndarray, lesion: np.ndarray) -> np.ndarray:
+    """Lift probabilities that were rounded to one half, (H, W) float32 changed in place, above it in the lesion."""
+    return np.maximum(probability, _ABOVE_HALF, out=probability, where=lesion)
+
+
+def lesion_detections(
+    dets: np.ndarray, labels: np.ndarray, masks: np.ndarray, prepared: Prepared, card: ModelCard
+) -> Detections:
+    """Take from a detector's output for one image the instances that make up the lesion.
+
+    Args:
+        dets: (K, 5) float32, left, top, right, bottom in pixels of the input, and the score; score 0 is no detection.
+        labels: (K,) int64, 0 = lesion.
+        masks: (K, h, w) float32, 0..1, spread over the boxes, or over the input if they have its size.
+        prepared: the image that went in.
+        card: of the model; its `score_rule` and `min_score` decide.
+    """
+    scores = np.where(labels == 0, dets[:, 4], 0)
+    if card.score_rule == "top1":
+        kept = np.argsort(-scores, kind="stable")[:1]
+        kept = kept[scores[kept] > 0]
+    else:
+        kept = np.argsort(-scores, kind="stable")
+        kept = kept[(scores[kept] >= card.min_score) & (scores[kept] > 0)]
+    factors = np.float32([prepared.content[1] / prepared.original[1], prepared.content[0] / prepared.original[0]] * 2)
+    pasted = masks.shape[1:] == prepared.tensor.shape[1:]
+    return Detections(dets[kept, :4] / factors, scores[kept], masks[kept], pasted)
+
+
+def lesion_map(detections: Detections, prepared: Prepared) -> np.ndarray:
+    """The largest value that any instance's mask has, (H, W) float32, 0..1, on original pixels."""
+    height, width = prepared.original
+    soft = np.zeros((height, width), np.float32)
+    for box, mask in zip(detections.boxes, detections.masks, strict=True):
+        if detections.pasted:
+            content = mask[: prepared.content[0], : prepared.content[1]]
+            np.maximum(soft, cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR), out=soft)
+        else:
+            rows, columns, values = paste(mask, box, height, width)
+            np.maximum(soft[rows, columns], values, out=soft[rows, columns])
+    return soft
+
+
+def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> tuple[slice, slice, np.ndarray]:
+    """Spread a small mask over its box, as MMDetection's `_do_paste_mask`.
+
+    Args:
+        mask: (h, w) float32, 0..1.
+        box: (4,) float32, left, top, right and bottom in pixels of the image.
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        the rows and columns that the box touches, and the (rows, columns) float32 values there.
+    """
+    left, top, right, bottom = box
+    rows, across = _interpolation(top, bottom, mask.shape[0], height)
+    columns, along = _interpolation(left, right, mask.shape[1], width)
+    return rows, columns, across @ mask @ along.T
+
+
+def _interpolation(start: float, end: float, cells: int, length: int) -> tuple[slice, np.ndarray]:
+    """Bilinear interpolation along one axis as a matrix: pixels between `start` and `end` from so many cells."""
+    first, last = max(0, int(np.floor(start)) - 1), min(length, int(np.ceil(end)) + 1)
+    if end <= start or last <= first:
+        return slice(0, 0), np.zeros((0, cells), np.float32)
+    centres = np.arange(first, last, dtype=np.float32) + np.float32(0.5)
+    # In units of cells, from the middle of the first.
+    places = (centres - start) / (end - start) * cells - np.float32(0.5)
+    weights = 1 - np.abs(places[:, None] - np.arange(cells, dtype=np.float32))
+    return slice(first, last), np.maximum(weights, 0)

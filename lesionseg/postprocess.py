@@ -1,0 +1,106 @@
+"""What may be done to a predicted mask: fill holes, drop small parts, keep the largest one, smooth the edge.
+
+Parts are 8-connected, as everywhere in this project; holes are 4-connected, so that a diagonal line is closed.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lesionseg.errors import DataError
+
+# In standard deviations: what a Gaussian has left further out moves no pixel across one half.
+_REACH = 4
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """What is done to masks, in this order; nothing unless asked.
+
+    Attributes:
+        smooth: strength for `smooth`; 1 and above in pixels, below 1 as a share of the image's shorter edge.
+        fill_holes: see `fill_holes`.
+        min_area: least area of a part for `drop_small`; 1 and above in pixels, below 1 as a share of the image.
+        largest: see `largest_component`.
+
+    Raises:
+        DataError: a negative strength or area.
+    """
+
+    smooth: float = 0
+    fill_holes: bool = False
+    min_area: float = 0
+    largest: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("smooth", "min_area"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise DataError(f"{name}: {getattr(self, name)}, expected a number from 0. Correct it.")
+
+    def apply(self, mask: np.ndarray) -> np.ndarray:
+        """Process a mask: (H, W) bool -> (H, W) bool. The given one is not changed."""
+        if self.smooth:
+            mask = smooth(mask, self.smooth if self.smooth >= 1 else self.smooth * min(mask.shape))
+        if self.fill_holes:
+            mask = fill_holes(mask)
+        if self.min_area:
+            mask = drop_small(mask, self.min_area if self.min_area >= 1 else self.min_area * mask.size)
+        return largest_component(mask) if self.largest else mask
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Add what a mask encloses.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool, True also where no 4-connected way leads out of the picture without crossing the mask.
+    """
+    # With a frame, the outside is in one piece.
+    framed = np.pad(mask, 1).view(np.uint8)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    return framed[1:-1, 1:-1] != 2
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Keep the part with the most pixels, the first of several, or nothing of an empty mask: (H, W) bool."""
+    labels, areas = _components(mask)
+    return labels == areas.argmax() + 1
+
+
+def drop_small(mask: np.ndarray, min_area: float) -> np.ndarray:
+    """Take away parts of fewer than `min_area` pixels: (H, W) bool."""
+    labels, areas = _components(mask)
+    return np.concatenate([[False], areas >= min_area])[labels]
+
+
+def smooth(mask: np.ndarray, sigma: float) -> np.ndarray:
+    """Round off a mask's edge: a pixel is True where more than half of what lies around it is, by a Gaussian.
+
+    A straight edge stays where it is; what is thinner than about 1.3 `sigma` vanishes, and so do discs of less
+    than 1.2 `sigma` in radius. Beyond the picture's border, the mask is taken to go on as it is there.
+
+    Args:
+        mask: (H, W) bool.
+        sigma: standard deviation in pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    reach = int(np.ceil(_REACH * sigma))
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    around = np.s_[max(0, top - reach) : top + height + reach, max(0, left - reach) : left + width + reach]
+    size = (2 * reach + 1, 2 * reach + 1)
+    soft = cv2.GaussianBlur(mask[around].astype(np.float32), size, sigma, borderType=cv2.BORDER_REPLICATE)
+    smoothed = np.zeros_like(mask)
+    smoothed[around] = soft > 0.5
+    return smoothed
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Label the parts of a mask: (H, W) int32, 0 = none, and the area of each from label 1 on; at least one area."""
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    areas = boxes[1:, cv2.CC_STAT_AREA]
+    return labels, areas if len(areas) else np.zeros(1, int)

@@ -1,0 +1,50 @@
+"""Small networks with random weights, whose outputs are not the same everywhere."""
+
+from pathlib import Path
+
+import torch
+from helpers import ROOT, draw_pair
+
+from lesionseg.deploy.torch_model import build_module, semantic_scores
+from lesionseg.engine.config import Options, load_config
+
+MASK2FORMER = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py")
+# MMSegmentation's own SegFormer on this project's data.
+SEGFORMER = """
+_base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "{root}/configs/_base_/isic2018.py"]
+custom_imports = dict(imports=["lesionseg.openmmlab"])
+model = dict(
+    data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
+    backbone=dict(init_cfg=None, embed_dims=8, num_layers=[1, 1, 1, 1]),
+    decode_head=dict(in_channels=[8, 16, 40, 64], channels=16, num_classes=2),
+)
+val_dataloader = _base_.isic.val_dataloader
+test_dataloader = _base_.isic.test_dataloader
+test_evaluator = _base_.isic.evaluator
+"""
+
+
+def save_random_weights(config: str, path: Path, options: tuple[str, ...] = ()) -> Path:
+    """Write a checkpoint of random weights with which both classes occur, and rounding does not decide between them."""
+    torch.manual_seed(0)
+    module = build_module(load_config(Options(config, cfg_options=options)), config)
+    image = torch.from_numpy(draw_pair(0, 96, 128)[0]).permute(2, 0, 1)[None] / 60 - 2
+    inputs = torch.cat([torch.randn(1, 3, 96, 128), image])
+    head = module.decode_head
+    if hasattr(head, "query_feat"):
+        # As they begin, all queries have nearly the same mask and class.
+        spread = [(head.query_feat, 2), (head.cls_embed, 1), (head.pixel_decoder.mask_feature, 1)]
+    else:
+        spread = [(head.conv_seg, 3)]
+    for seed in range(200):
+        torch.manual_seed(seed)
+        for layer, std in spread:
+            torch.nn.init.normal_(layer.weight, std=std)
+        with torch.no_grad():
+            [scores], [nearly] = semantic_scores(module, inputs), semantic_scores(module, inputs * (1 + 1e-5))
+        lead = scores[:, 1] - scores[:, 0]
+        share, undecided = (lead > 0).float().mean((1, 2)), (lead.abs() < 1e-3).float().mean()
+        if share.min() > 0.02 and share.max() < 0.98 and undecided < 0.001 and (scores - nearly).abs().max() < 1e-3:
+            torch.save(dict(state_dict=module.state_dict()), path)
+            return path
+    raise AssertionError("no random weights give a mixture")

@@ -1,0 +1,147 @@
+import importlib.util
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn_models import CARD, instance_model, semantic_model
+
+from lesionseg.deploy.card import INSTANCES, SEMANTIC
+from lesionseg.deploy.engines import OnnxModel, OpenVinoModel, check_task, is_onnx, open_model
+from lesionseg.deploy.tensorrt import Shapes, build_engine, check_shapes
+from lesionseg.errors import DataError
+
+ON_CPU = ["onnxruntime", "openvino"]
+BATCH = np.random.default_rng(0).normal(size=(3, 3, 48, 80)).astype(np.float32)
+DETECTIONS = [((4, 8, 40, 30), 0.9, 0), ((10, 2, 70, 44), 0.4, 0)]
+SHAPES = Shapes((1, 3, 64, 96), (1, 3, 128, 192), (8, 3, 512, 512))
+without_tensorrt = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
+)
+
+
+def test_engines_agree(tmp_path):
+    path = semantic_model(tmp_path / "model.onnx")
+    [first], [second] = (open_model(path, engine).run(BATCH) for engine in ON_CPU)
+    assert first.shape == (3, 2, 48, 80)
+    assert first.dtype == second.dtype == np.float32
+    assert first.std() > 0.1
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_engines_agree_on_instances(tmp_path):
+    path = instance_model(tmp_path / "model.onnx", DETECTIONS)
+    first, second = (open_model(path, engine).run(BATCH) for engine in ON_CPU)
+    assert [output.shape for output in first] == [(3, 2, 5), (3, 2), (3, 2, 28, 28)]
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ON_CPU)
+def test_a_folder_means_the_model_in_it(engine, tmp_path):
+    path = semantic_model(tmp_path / "out" / "model.onnx")
+    [inside], [direct] = open_model(path.parent, engine).run(BATCH), open_model(path, engine).run(BATCH)
+    np.testing.assert_array_equal(inside, direct)
+    assert is_onnx(path.parent)
+    assert is_onnx(path)
+    assert not is_onnx(tmp_path)
+
+
+@pytest.mark.parametrize("engine", ON_CPU)
+@pytest.mark.parametrize("name", ["none.onnx", "."])
+def test_a_missing_file_is_told(engine, name, tmp_path):
+    with pytest.raises(DataError, match=r"\.onnx: no such model, expected an ONNX file"):
+        open_model(tmp_path / name, engine)
+
+
+@pytest.mark.parametrize("engine", ON_CPU)
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_a_cut_off_file_is_refused(engine, share, tmp_path):
+    path = semantic_model(tmp_path / "model.onnx")
+    os.truncate(path, int(share * path.stat().st_size))
+    with pytest.raises(DataError, match=r"model\.onnx: not a readable ONNX file"):
+        open_model(path, engine)
+
+
+@pytest.mark.parametrize("engine", ON_CPU)
+def test_what_is_no_onnx_file_is_refused(engine, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("<html>404</html>\n")
+    with pytest.raises(DataError, match="not a readable ONNX file"):
+        open_model(path, engine)
+
+
+def test_a_wrong_engine_name_is_refused(tmp_path):
+    with pytest.raises(DataError, match="ncnn: no such engine, expected onnxruntime or openvino or tensorrt"):
+        open_model(semantic_model(tmp_path / "model.onnx"), "ncnn")
+
+
+def test_a_model_of_another_task_is_refused():
+    check_task(CARD, SEMANTIC, "model.onnx")
+    with pytest.raises(DataError, match="a model for semantic segmentation, expected one for instance segmentation"):
+        check_task(CARD, INSTANCES, "model.onnx")
+
+
+@pytest.mark.parametrize("engine", [OnnxModel, OpenVinoModel])
+def test_threads_bound_what_the_engine_takes(engine, tmp_path):
+    path = semantic_model(tmp_path / "model.onnx")
+    one, all_cores = engine(path, threads=1), engine(path)
+    if engine is OnnxModel:
+        assert one._session.get_session_options().intra_op_num_threads == 1
+    else:
+        assert one._model.get_property("INFERENCE_NUM_THREADS") == 1
+    np.testing.assert_array_equal(one.run(BATCH)[0], all_cores.run(BATCH)[0])
+
+
+@pytest.mark.parametrize("engine", ON_CPU)
+def test_concurrent_calls_do_not_mix(engine, tmp_path):
+    model = open_model(semantic_model(tmp_path / "model.onnx"), engine, threads=1)
+    batches = [BATCH[:1] + number for number in range(24)]
+    expected = [model.run(batch)[0].copy() for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: model.run(batch)[0], batches))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@without_tensorrt
+def test_a_missing_tensorrt_is_told(tmp_path):
+    path = semantic_model(tmp_path / "model.onnx")
+    with pytest.raises(DataError, match=r"tensorrt not installed, expected for TensorRT\. Install with `pip install"):
+        build_engine(path, tmp_path / "model.engine", SHAPES)
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_missing_engine_or_card_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"model\.engine: no such file, expected an engine"):
+        open_model(tmp_path / "model.engine", "tensorrt")
+    (tmp_path / "model.engine").write_bytes(b"engine")
+    with pytest.raises(DataError, match=r"model\.engine\.json: no such file"):
+        open_model(tmp_path / "model.engine", "tensorrt")
+    (tmp_path / "model.engine.json").write_text("{")
+    with pytest.raises(DataError, match=r"model\.engine\.json: not JSON"):
+        open_model(tmp_path / "model.engine", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(min=(1, 3, 64)), r"min shape \[1, 3, 64\], expected \[images, 3, height, width\]"),
+        (dict(opt=(1, 1, 128, 192)), r"opt shape \[1, 1, 128, 192\], expected \[images, 3"),
+        (dict(min=(0, 3, 64, 96)), r"min shape \[0, 3, 64, 96\]"),
+        (dict(max=(8, 3, 500, 512)), "multiples of 16, the model's size divisor"),
+        (dict(max=(8, 3, 512, 160)), r"max \[8, 3, 512, 160\], expected min <= opt <= max"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(change, message):
+    check_shapes(SHAPES, CARD, "model.onnx")
+    with pytest.raises(DataError, match=message):
+        check_shapes(SHAPES._replace(**change), CARD, "model.onnx")
+
+
+def test_a_fixed_input_takes_one_size_only():
+    card = replace(CARD, input_size=(64, 96))
+    check_shapes(Shapes((1, 3, 64, 96), (2, 3, 64, 96), (4, 3, 64, 96)), card, "model.onnx")
+    with pytest.raises(DataError, match="the model's fixed input, 64 and 96"):
+        check_shapes(SHAPES, card, "model.onnx")

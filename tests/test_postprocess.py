@@ -1,0 +1,143 @@
+import cv2
+import numpy as np
+import pytest
+
+from lesionseg.errors import DataError
+from lesionseg.postprocess import PostProcessing, drop_small, fill_holes, largest_component, smooth
+
+
+def drawn(*rows):
+    return np.array([[character == "#" for character in row] for row in rows])
+
+
+RING = drawn(
+    ".......",
+    ".####..",
+    ".#..#..",
+    ".#.##..",
+    ".###...",
+)
+# A part of 2 pixels, one of 4 whose pixels touch at corners only, and one of 1 in the corner.
+PARTS = drawn(
+    "##.....#",
+    ".....#..",
+    "...##...",
+    "..#.....",
+    "........",
+)
+
+
+def test_a_hole_is_filled():
+    filled = RING.copy()
+    filled[2, 2:4] = filled[3, 2] = True
+    assert np.array_equal(fill_holes(RING), filled)
+
+
+def test_a_diagonal_line_closes_a_hole():
+    diamond = drawn("..#..", ".#.#.", "..#..")
+    assert fill_holes(diamond)[1].tolist() == [False, True, True, True, False]
+
+
+def test_a_bay_is_no_hole():
+    bay = RING.copy()
+    bay[4, 1:4] = bay[3, 1] = False
+    assert np.array_equal(fill_holes(bay), bay)
+
+
+def test_a_bay_of_the_border_is_no_hole_and_a_corner_can_be_lesion():
+    mask = drawn("#..#", "####", "#..#")
+    assert np.array_equal(fill_holes(mask), mask)
+
+
+def test_a_part_inside_a_hole_is_kept():
+    mask = np.zeros((9, 11), np.uint8)
+    cv2.rectangle(mask, (1, 1), (9, 7), 1)
+    mask[4, 5] = 1
+    assert np.count_nonzero(fill_holes(mask > 0)) == 9 * 7
+
+
+def test_the_largest_part_is_kept():
+    assert np.argwhere(largest_component(PARTS)).tolist() == [[1, 5], [2, 3], [2, 4], [3, 2]]
+
+
+def test_of_equal_parts_the_first_is_kept():
+    assert largest_component(drawn("#.#..")).tolist() == [[True, False, False, False, False]]
+
+
+def test_parts_of_the_least_area_are_kept():
+    assert np.array_equal(drop_small(PARTS, 1), PARTS)
+    assert np.count_nonzero(drop_small(PARTS, 2)) == 6
+    assert np.array_equal(drop_small(PARTS, 4), largest_component(PARTS))
+    assert not drop_small(PARTS, 4.5).any()
+
+
+@pytest.mark.parametrize("mask", [np.zeros((5, 8), bool), np.ones((5, 8), bool), np.ones((1, 1), bool)])
+@pytest.mark.parametrize(
+    "process", [fill_holes, largest_component, lambda mask: drop_small(mask, 1), lambda mask: smooth(mask, 1)]
+)
+def test_nothing_and_everything_stay_what_they_are(mask, process):
+    processed = process(mask)
+    assert processed.dtype == bool
+    assert np.array_equal(processed, mask)
+
+
+@pytest.mark.parametrize("sigma", [1, 2.5, 6, 200])
+def test_smoothing_does_not_move_a_straight_edge(sigma):
+    half = np.zeros((20, 300), bool)
+    half[:, :137] = True
+    assert np.array_equal(smooth(half, sigma), half)
+    assert np.array_equal(smooth(half.T, sigma), half.T)
+
+
+def test_smoothing_does_not_shift():
+    mask = np.zeros((80, 110), np.uint8)
+    cv2.ellipse(mask, (55, 40), (30, 20), 0, 0, 360, 1, -1)
+    rounded = smooth(mask > 0, 3)
+    assert np.array_equal(rounded[:, ::-1], smooth(mask[:, ::-1] > 0, 3))
+    middle, before = np.argwhere(rounded).mean(0), np.argwhere(mask).mean(0)
+    assert np.abs(middle - before).max() < 0.05
+    assert abs(np.count_nonzero(rounded) / np.count_nonzero(mask) - 1) < 0.03
+
+
+def test_smoothing_takes_away_specks_and_teeth_at_any_distance_from_the_border():
+    mask = np.zeros((60, 90), bool)
+    mask[20:, 10:70] = True
+    rough = mask.copy()
+    rough[19, 12:68:4] = True
+    rough[5, 80] = rough[0, 0] = True
+    smoothed = smooth(rough, 2)
+    assert not smoothed[:18].any()
+    assert np.array_equal(smoothed[40:, 20:60], mask[40:, 20:60])
+    assert smoothed[-1, 10:70].all()
+
+
+def test_a_mask_is_left_alone_unless_asked():
+    assert PostProcessing().apply(RING) is RING
+
+
+def test_steps_follow_one_another_and_leave_their_input_alone():
+    mask = np.zeros((40, 60), bool)
+    mask[5:25, 5:35] = True
+    mask[10:14, 10:14] = False
+    mask[30:36, 40:46] = True
+    mask[2, 55] = True
+    given = mask.copy()
+    assert np.count_nonzero(PostProcessing(fill_holes=True).apply(mask)) == 600 + 36 + 1
+    assert np.count_nonzero(PostProcessing(fill_holes=True, min_area=2).apply(mask)) == 600 + 36
+    assert np.count_nonzero(PostProcessing(fill_holes=True, largest=True).apply(mask)) == 600
+    assert not PostProcessing(largest=True, min_area=601).apply(mask).any()
+    assert np.array_equal(mask, given)
+
+
+def test_numbers_below_one_are_shares_of_the_image():
+    mask = np.zeros((50, 80), bool)
+    mask[10:20, 10:14] = True
+    assert PostProcessing(min_area=0.01).apply(mask).any()
+    assert not PostProcessing(min_area=0.0101).apply(mask).any()
+    assert np.array_equal(PostProcessing(smooth=0.04).apply(mask), smooth(mask, 2))
+
+
+@pytest.mark.parametrize("wrong", [dict(smooth=-1), dict(min_area=-0.1), dict(min_area=float("nan"))])
+def test_a_negative_number_is_an_error(wrong):
+    with pytest.raises(DataError, match=rf"^{next(iter(wrong))}: .* expected a number from 0"):
+        PostProcessing(**wrong)

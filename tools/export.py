@@ -1,0 +1,57 @@
+"""Export a trained model to ONNX, and prove on images that it equals the original."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lesionseg.cli import add_config_arguments, tool
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument("checkpoint", help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for model.onnx, deploy.json, parity.json")
+    parser.add_argument(
+        "--deploy-cfg", metavar="FILE", help="a file of configs/deploy (default: onnxruntime, inputs of any size)"
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--fp16", action="store_true", help="half precision: half the file")
+    precision.add_argument("--int8", action="store_true", help="8-bit integers, their ranges from the training images")
+    parser.add_argument(
+        "--parity-images",
+        metavar="INPUT",
+        nargs="+",
+        default=[],
+        help="files, folders or patterns to compare on (default: 50 images of the config's validation set)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of both in the comparison (default: all)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    return parser.parse_args(argv)
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    from lesionseg.deploy.export import Export, export
+    from lesionseg.engine.config import Options
+
+    parity = export(
+        Export(
+            options=Options.of(args),
+            checkpoint=args.checkpoint,
+            out=Path(args.out),
+            deploy_config=args.deploy_cfg,
+            precision="float16" if args.fp16 else "int8" if args.int8 else "float32",
+            parity_images=args.parity_images,
+            threads=args.threads,
+            overwrite=args.overwrite,
+        )
+    )
+    print(parity.table())
+    print(f"exported and proven: model.onnx, deploy.json, parity.json and parity_worst.jpg are in {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Find the lesion in images: a mask file for each, and a table of all."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, tool
+
+# Those of lesionseg.deploy.engines, which needs numpy.
+ENGINES = ("onnxruntime", "openvino", "tensorrt")
+
+EPILOG = """\
+examples:
+  an exported model and a folder of images:
+    python tools/predict.py work_dirs/export photos --out masks --overlay
+  a checkpoint, and the images of several folders:
+    python tools/predict.py configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py best.pth \\
+      'photos/*/dermoscopy/*.jpg' --out masks --tta
+  one lesion without holes, and no specks:
+    python tools/predict.py model.onnx photos --out masks --fill-holes --largest --min-area 0.0005
+
+OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, and predictions.csv.
+An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
+"""
+
+
+@tool
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parse(argv)
+    from lesionseg.data.inputs import find_inputs
+    from lesionseg.inference import Segmenter
+    from lesionseg.postprocess import PostProcessing
+    from lesionseg.predict_files import Outputs, predict_files
+
+    postprocess = PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest)
+    inputs = find_inputs(args.inputs)
+    outputs = Outputs(args.out, args.overlay, args.probability)
+    outputs.check(inputs, args.overwrite)
+    segmenter = Segmenter(
+        args.model,
+        args.checkpoint,
+        tta=args.tta,
+        postprocess=postprocess,
+        min_score=args.min_score,
+        instances="top1" if args.top1 else None,
+        engine=args.engine or "onnxruntime",
+        device=args.device,
+        threads=args.threads,
+    )
+    for note in inputs.notes:
+        print(f"note: {note}", file=sys.stderr)
+    rows, faults = predict_files(segmenter, inputs.images, outputs, args.batch_size)
+    if faults:
+        print(f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above", file=sys.stderr)
+    empty = sum(row.components == 0 for row in rows)
+    print(f"predicted {len(rows)} images, {empty} without a lesion; masks and predictions.csv are in {args.out}")
+    return EXIT_FAILED if faults else EXIT_DONE
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EPILOG,
+        usage="%(prog)s MODEL [CHECKPOINT] INPUT [INPUT ...] --out DIR [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="an ONNX file of tools/export.py or the folder that it wrote, or a config, followed by its CHECKPOINT",
+    )
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="images, folders with all below them, and quoted patterns such as 'photos/**/*.png'",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where masks and table go")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier outputs, and predictions.csv")
+    parser.add_argument("--overlay", action="store_true", help="also write <id>_overlay.jpg, the lesion's outline")
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="also write <id>_probability.png, 8-bit gray, 255 times the probability; what is above 128 is the mask "
+        "as the model gave it",
+    )
+    _add_model_arguments(parser.add_argument_group("model"))
+    _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))
+    args = parser.parse_intermixed_args(argv)
+    args.checkpoint = None
+    if args.model.endswith(".py"):
+        if len(args.inputs) < 2 or not args.inputs[0].endswith((".pth", ".pt")):
+            parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
+        args.checkpoint = args.inputs.pop(0)
+    wrong = "engine" if args.checkpoint else "device"
+    if getattr(args, wrong) is not None:
+        parser.error(f"--{wrong} is for {'an exported model' if args.checkpoint else 'a config and its checkpoint'}")
+    return args
+
+
+def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--tta", action="store_true", help="average over each image and its two flipped copies")
+    group.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="images in one run of the model, where so many of the same size follow one another: faster on a GPU "
+        "(default: %(default)s)",
+    )
+    group.add_argument("--engine", choices=ENGINES, help="for an exported model (default: onnxruntime)")
+    group.add_argument("--device", help="for a checkpoint, such as cpu or cuda:1 (default: the GPU if there is one)")
+    group.add_argument("--threads", metavar="N", type=_positive, help="CPU threads of the model (default: all cores)")
+    group.add_argument(
+        "--min-score",
+        metavar="SCORE",
+        type=_share,
+        help="Mask R-CNN: least score of an instance, 0 to 1 (default: as the model was tested)",
+    )
+    group.add_argument("--top1", action="store_true", help="Mask R-CNN: only the instance with the highest score")
+
+
+def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--smooth",
+        metavar="SIGMA",
+        type=float,
+        default=0,
+        help="round off the edge by a Gaussian of so many pixels, or below 1 so many of the image's shorter edge",
+    )
+    group.add_argument("--fill-holes", action="store_true", help="add what the lesion encloses")
+    group.add_argument(
+        "--min-area",
+        metavar="AREA",
+        type=float,
+        default=0,
+        help="drop components of fewer pixels, or below 1 of a smaller share of the image",
+    )
+    group.add_argument("--largest", action="store_true", help="keep only the largest component")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
