@@ -8,7 +8,7 @@ from pathlib import Path
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, tool
 
 # Those of lesionseg.deploy.engines, which needs numpy.
-ENGINES = ("onnxruntime", "openvino", "tensorrt")
+ENGINES = ("onnxruntime", "openvino", "openvino-bf16", "tensorrt")
 
 EPILOG = """\
 examples:

@@ -89,11 +89,12 @@ def export(job: Export) -> Parity:
     if engine == "tensorrt":
         # Before all the work.
         load_tensorrt(job.deploy_config)
+    package = engine.split("-")[0]
     card = replace(
         original.card,
         input_size=_input_size(deploy_cfg),
         precision=job.precision,
-        versions={**original.card.versions, "onnx": version("onnx"), engine: version(engine)},
+        versions={**original.card.versions, "onnx": version("onnx"), package: version(package)},
     )
     job.out.mkdir(parents=True, exist_ok=True)
     # Inside, so that moving a file out is one step, and a folder that cannot be written to is told first.

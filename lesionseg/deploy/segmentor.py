@@ -2,16 +2,18 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 
 import torch
+from mmdet.models.dense_heads import Mask2FormerHead
 from mmengine.config import Config
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 from torch.nn import functional
 
 from lesionseg.deploy.engines import INPUT, OUTPUTS
+from lesionseg.deploy.lean_mask2former import lean_mask2former
 from lesionseg.deploy.torch_model import semantic_scores
 from lesionseg.errors import DataError
 
@@ -72,7 +74,8 @@ def export_segmentor(segmentor: EncoderDecoder, path: str | PathLike, deploy_cfg
         )
     settings = deploy_cfg.onnx_config
     shape = (1, 3, *settings.input_shape[::-1]) if settings.input_shape else _TRACED
-    with torch.no_grad(), _separate_projections(), warnings.catch_warnings():
+    lean = lean_mask2former() if isinstance(segmentor.decode_head, Mask2FormerHead) else nullcontext()
+    with torch.no_grad(), lean, _separate_projections(), warnings.catch_warnings():
         # Of what a trace may fix, and that there is a newer exporter. Whether the file is right is measured afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -10,7 +10,9 @@ from lesionseg.deploy.engines import ENGINES, OUTPUTS
 from lesionseg.deploy.parity import Thresholds
 
 CONFIGS = sorted((ROOT / "configs/deploy").glob("*.py"))
-NAME = re.compile(r"(?P<task>segmentation|instance-seg)_(?P<engine>[a-z]+)(-pasted)?_(dynamic|static-(?P<size>\d+x\d+))")
+NAME = re.compile(
+    r"(?P<task>segmentation|instance-seg)_(?P<engine>[a-z]+(-bf16)?)(-pasted)?_(dynamic|static-(?P<size>\d+x\d+))"
+)
 TASKS = dict(segmentation=("mmseg", "semantic"), **{"instance-seg": ("mmdet", "instances")})
 
 

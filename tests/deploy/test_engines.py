@@ -1,11 +1,14 @@
 import importlib.util
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from drawn_models import CARD, instance_model, semantic_model
+from helpers import ROOT
 
 from lesionseg.deploy.card import INSTANCES, SEMANTIC
 from lesionseg.deploy.engines import OnnxModel, OpenVinoModel, check_task, is_onnx, open_model
@@ -73,7 +76,7 @@ def test_what_is_no_onnx_file_is_refused(engine, tmp_path):
 
 
 def test_a_wrong_engine_name_is_refused(tmp_path):
-    with pytest.raises(DataError, match="ncnn: no such engine, expected onnxruntime or openvino or tensorrt"):
+    with pytest.raises(DataError, match="ncnn: no such engine, expected onnxruntime or openvino or openvino-bf16 or"):
         open_model(semantic_model(tmp_path / "model.onnx"), "ncnn")
 
 
@@ -103,6 +106,24 @@ def test_concurrent_calls_do_not_mix(engine, tmp_path):
         found = list(pool.map(lambda batch: model.run(batch)[0], batches))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_signals_after_several_models_have_gone(tmp_path):
+    """In a process of its own: what went wrong was a crash."""
+    semantic_model(tmp_path / "model.onnx")
+    code = """
+import os, signal, sys
+from lesionseg.deploy.engines import OpenVinoModel
+models = [OpenVinoModel(sys.argv[1]) for _ in range(3)]
+# In the order in which they came.
+while models:
+    del models[0]
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
 @without_tensorrt
