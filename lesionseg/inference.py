@@ -109,6 +109,24 @@ class Segmenter:
         """
         return self.predict_batch([image])[0]
 
+    def predict_mask(self, image_path: str | PathLike, output_path: str | PathLike | None = None) -> np.ndarray:
+        """Find the lesion in a picture file, as a mask file has it.
+
+        Args:
+            image_path: a picture file.
+            output_path: where to write the mask, a PNG in the image's size.
+
+        Returns:
+            (H, W) uint8 gray, 0 = skin and 255 = lesion.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        mask = self.predict(image_path).mask
+        if output_path is not None:
+            write_bytes(output_path, encode_mask(mask))
+        return np.where(mask, np.uint8(255), np.uint8(0))
+
     def predict_batch(self, images: Sequence[str | PathLike | np.ndarray]) -> list[Prediction]:
         """Find the lesions in several images, in one run of the model if they are of one size; see `predict`."""
         arrays = [as_image(image) for image in images]
@@ -152,29 +170,6 @@ class Segmenter:
         soft /= len(views)
         mask = soft >= MASK_THRESHOLD
         return Prediction(mask, above_half(soft, mask), detections.boxes, detections.scores)
-
-
-def predict_mask(
-    model: str | PathLike | Segmenter, image_path: str | PathLike, output_path: str | PathLike | None = None
-) -> np.ndarray:
-    """Find the lesion in a picture file.
-
-    Args:
-        model: an ONNX file of `tools/export.py`, or a Segmenter.
-        image_path: a picture file.
-        output_path: where to write the mask, a PNG, gray 0 = skin and 255 = lesion, in the image's size.
-
-    Returns:
-        (H, W) uint8, 0 = skin and 255 = lesion.
-
-    Raises:
-        DataError: the model or the image cannot be used.
-    """
-    segmenter = model if isinstance(model, Segmenter) else Segmenter(model)
-    mask = segmenter.predict(image_path).mask
-    if output_path is not None:
-        write_bytes(output_path, encode_mask(mask))
-    return np.where(mask, np.uint8(255), np.uint8(0))
 
 
 def as_image(image: str | PathLike | np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from helpers import draw_pair
 from lesionseg.data.masks import read_mask
 from lesionseg.deploy.card import MASK_SCORES
 from lesionseg.errors import DataError
-from lesionseg.inference import Segmenter, predict_mask
+from lesionseg.inference import Segmenter
 from lesionseg.postprocess import PostProcessing
 
 # In pixels of the model's input, which is the image where that has 96x72 pixels.
@@ -65,12 +65,12 @@ def test_files_and_folders_are_taken_as_well(model, tmp_path):
 def test_one_function_does_it_all(model, tmp_path):
     image, truth = draw_pair(6)
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    mask = predict_mask(model, tmp_path / "a.png", tmp_path / "new" / "mask.png")
+    mask = Segmenter(model).predict_mask(tmp_path / "a.png", tmp_path / "new" / "mask.png")
     assert (mask.dtype, mask.shape) == (np.uint8, (72, 96))
     assert np.array_equal(mask, truth)
     assert np.array_equal(read_mask(tmp_path / "new" / "mask.png"), truth)
     segmenter = Segmenter(model, postprocess=PostProcessing(min_area=0.99))
-    assert not predict_mask(segmenter, str(tmp_path / "a.png")).any()
+    assert not segmenter.predict_mask(str(tmp_path / "a.png")).any()
 
 
 def test_a_batch_is_its_images(model):

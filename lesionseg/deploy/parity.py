@@ -227,7 +227,7 @@ def _compare(original: TorchModel, exported: Model, path: str | PathLike, thresh
     if first.class_scores is not None:
         difference = np.abs(first.class_scores - second.class_scores)
         return ImageParity(max_difference=float(difference.max()), mean_difference=float(difference.mean()), **masks)
-    pairs = _twins(first, second, thresholds.min_score)
+    pairs = twins(first, second, thresholds.min_score)
     differences = [abs(a - b) for a, b, *_ in pairs]
     return ImageParity(
         max_difference=max(differences, default=0.0),
@@ -240,7 +240,7 @@ def _compare(original: TorchModel, exported: Model, path: str | PathLike, thresh
     )
 
 
-def _twins(first: Found, second: Found, min_score: float) -> list[tuple[float, float, float, float]]:
+def twins(first: Found, second: Found, min_score: float) -> list[tuple[float, float, float, float]]:
     """Pair the detections of two models, those that overlap most first.
 
     Returns:

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lesionseg.deploy.card import INSTANCES, LOGITS, MASK_SCORES, SEMANTIC, ModelCard
+from lesionseg.deploy.pipeline import MASK_THRESHOLD
 from lesionseg.engine.checkpoint import check_fit, load_file
 from lesionseg.engine.config import Options, config_text, evaluators, is_metric, load_config
 from lesionseg.errors import DataError
@@ -146,9 +147,11 @@ def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | Pat
     """Collect what a user of the model has to know from its config.
 
     Raises:
-        DataError: images are resized in a way that a card cannot tell.
+        DataError: images are resized or padded, or masks thresholded, in a way that a card cannot tell.
     """
     preprocessor = module.data_preprocessor
+    if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
+        raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")
     resize = _test_resize(cfg, config)
     common = dict(
         classes=_classes(cfg),
@@ -169,6 +172,11 @@ def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | Pat
             size_divisor=(preprocessor.test_cfg or {}).get("size_divisor", 1),
             score_rule=MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS,
             **common,
+        )
+    threshold = module.roi_head.test_cfg.mask_thr_binary
+    if threshold != MASK_THRESHOLD:
+        raise DataError(
+            f"{config}: mask_thr_binary={threshold}, expected {MASK_THRESHOLD}. Set it in model.test_cfg.rcnn."
         )
     metric = next((settings for settings in evaluators(cfg, "test") if is_metric(settings, "LesionMetric")), {})
     rule = metric.get("instances", "union")

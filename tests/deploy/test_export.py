@@ -1,6 +1,7 @@
 """Exports really small models with random weights by the tool, and looks at what it leaves."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -173,6 +174,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, is
     assert len(errors) == 1
     assert message in errors[0]
     assert sorted(path for path in tmp_path.rglob("*") if "__pycache__" not in str(path)) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to(checkpoint, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert load_tool("export").main([MASK2FORMER, checkpoint, "--out", str(tmp_path / "out")]) == 1
+    assert "Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
