@@ -1,5 +1,6 @@
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -92,17 +93,26 @@ def test_report_and_table_say_the_same():
     assert parity.typical == "b.jpg"
 
 
-class Counting:
+class Spinning:
+    """A model whose threads are busy for a while after each run."""
+
+    busy_until = 0.0
+
     def __init__(self):
         self.runs = 0
+        self.disturbed = 0
 
     def run(self, batch):
         self.runs += 1
+        self.disturbed += time.monotonic() < Spinning.busy_until
+        Spinning.busy_until = time.monotonic() + 0.05
 
 
-def test_models_are_timed_in_turn():
-    models = dict(pytorch=Counting(), onnxruntime=Counting())
+def test_models_are_timed_in_turn_and_in_peace():
+    models = dict(pytorch=Spinning(), onnxruntime=Spinning())
     times = latencies(models, np.zeros((1, 3, 32, 32), np.float32))
     assert times.keys() == models.keys()
     assert all(value >= 0 for value in times.values())
     assert models["pytorch"].runs == models["onnxruntime"].runs > 5
+    # The first two runs of each are for warming up.
+    assert sum(model.disturbed for model in models.values()) <= 4
