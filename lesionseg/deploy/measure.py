@@ -20,7 +20,7 @@ _SECONDS = 20.0
 # For tens of milliseconds after a run, onnxruntime's threads wait for the next one by spinning. PyTorch, run in that
 # time on the same two cores, took more than twice as long.
 _REST = 0.1
-_LEAST_RUNS, _MOST_RUNS = 5, 50
+_LEAST_RUNS, _MOST_RUNS = 5, 30
 
 
 def latencies(models: Mapping[str, Model], batch: np.ndarray) -> dict[str, float]:
@@ -31,7 +31,7 @@ def latencies(models: Mapping[str, Model], batch: np.ndarray) -> dict[str, float
         batch: (N, 3, H, W) float32.
 
     Returns:
-        by name, the median of 5 to 50 runs after a warm-up, in milliseconds.
+        by name, the median of 5 to 30 runs after a warm-up, in milliseconds.
     """
     for model in models.values():
         for _ in range(_WARM_UP):
