@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from os import PathLike
@@ -35,6 +36,16 @@ from lesionseg.evaluation.report import file_sha256
 from lesionseg.files import write_bytes, write_text
 
 UNPROVEN_FILE = "model.unproven.onnx"
+# All that an export may leave. An earlier one's would be taken for the new one's.
+_FILES = (
+    MODEL_FILE,
+    UNPROVEN_FILE,
+    "deploy.json",
+    "parity.json",
+    "parity_worst.jpg",
+    "model.engine",
+    "model.engine.json",
+)
 PRECISIONS = ("float32", "float16", "int8")
 # By task, MMDeploy's names.
 _CODEBASES = dict(semantic="mmseg", instances="mmdet")
@@ -96,24 +107,22 @@ def export(job: Export) -> Parity:
         precision=job.precision,
         versions={**original.card.versions, "onnx": version("onnx"), package: version(package)},
     )
-    job.out.mkdir(parents=True, exist_ok=True)
-    # Inside, so that moving a file out is one step, and a folder that cannot be written to is told first.
-    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=job.out) as scratch:
-        model = Path(scratch) / MODEL_FILE
-        images = given or _validation_images(original.cfg, Path(scratch))
+    with _scratch_inside(job.out) as scratch:
+        model = scratch / MODEL_FILE
+        images = given or _validation_images(original.cfg, scratch)
         _write_model(model, original, deploy_cfg, card, images)
         run = _build_engine(model, deploy_cfg) if engine == "tensorrt" else model
         parity, picture = _prove(run, original, engine, _thresholds(deploy_cfg, job.precision), images, job)
+        for name in _FILES:
+            (job.out / name).unlink(missing_ok=True)
         write_text(job.out / "parity.json", parity.to_json())
         write_bytes(job.out / "parity_worst.jpg", picture)
         if not parity.passed:
             os.replace(model, job.out / UNPROVEN_FILE)
             raise DataError(f"{job.out / UNPROVEN_FILE}: {_shortfall(parity)}")
         write_text(job.out / "deploy.json", _description(model, card, engine))
-        for built in model.parent.glob("model.engine*"):
+        for built in (*scratch.glob("model.engine*"), model):
             os.replace(built, job.out / built.name)
-        os.replace(model, job.out / MODEL_FILE)
-        (job.out / UNPROVEN_FILE).unlink(missing_ok=True)
     return parity
 
 
@@ -128,6 +137,7 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
     try:
         cfg = Config.fromfile(path)
         codebase, engine, shape = cfg.codebase_config.type, cfg.backend_config.type, cfg.onnx_config.get("input_shape")
+        _thresholds(cfg, "int8")
     except Exception as error:  # A config is code: it can fail in any way.
         raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
     if codebase != _CODEBASES[card.task]:
@@ -143,6 +153,18 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
             "model's size divisor. Correct onnx_config.input_shape."
         )
     return cfg
+
+
+@contextmanager
+def _scratch_inside(out: Path) -> Iterator[Path]:
+    """Give a temporary folder in `out`, from which files are moved in one step; `out` goes, too, if it stays empty."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=out) as scratch:
+            yield Path(scratch)
+    finally:
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -124,7 +124,10 @@ def test_an_export_that_differs_is_not_called_a_model(checkpoint, isic_folder, t
         f'_base_ = "{ROOT}/configs/deploy/segmentation_onnxruntime_dynamic.py"\nparity = dict(min_agreement=1.5)\n'
     )
     out = tmp_path / "out"
-    arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--deploy-cfg", str(tmp_path / "strict.py")]
+    # An earlier export goes: its model would stand beside the new one's report.
+    semantic_model(out / "model.onnx")
+    (out / "deploy.json").write_text("{}")
+    arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--deploy-cfg", str(tmp_path / "strict.py"), "--overwrite"]
     assert load_tool("export").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
     assert {path.name for path in out.iterdir()} == {"model.unproven.onnx", "parity.json", "parity_worst.jpg"}
     assert not json.loads((out / "parity.json").read_text())["passed"]
@@ -150,6 +153,13 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
     if case == "deploy config does not load":
         (tmp_path / "bad.py").write_text("backend_config = dict(\n")
         return [*plain, "--deploy-cfg", str(tmp_path / "bad.py")], "bad.py: does not load"
+    if case == "parity image that is none":
+        (tmp_path / "image.jpg").write_bytes(b"text")
+        return [*plain, "--parity-images", str(tmp_path / "image.jpg"), *options], "image.jpg: not a readable picture"
+    if case == "unknown threshold":
+        path = tmp_path / "threshold.py"
+        path.write_text(f'_base_ = "{deploy}/segmentation_onnxruntime_dynamic.py"\nparity = dict(speed=2)\n')
+        return [*plain, "--deploy-cfg", str(path), *options], "threshold.py: does not load: TypeError"
     if case == "size that is no multiple":
         path = tmp_path / "odd.py"
         path.write_text(
@@ -191,7 +201,7 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
     [
         *("checkpoint of another model", "no checkpoint", "deploy config of another task", "no deploy config"),
         *("deploy config does not load", "size that is no multiple", "unknown engine", "export is there"),
-        *("out is a file", "unsupported model", "no parity images"),
+        *("out is a file", "unsupported model", "no parity images", "parity image that is none", "unknown threshold"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, isic_folder, capsys):
