@@ -159,11 +159,11 @@ class Parity:
             ("  on the worst image", f"{totals['least_jaccard']:.6f}"),
         ]
         if self.task != SEMANTIC:
+            found = f"{totals['matched']} of {totals['detections']}"
+            if not totals["detections"]:
+                found += ", which proves nothing: take images with lesions"
             rows += [
-                (
-                    f"detections above {self.thresholds.min_score} with a twin",
-                    f"{totals['matched']} of {totals['detections']}",
-                ),
+                (f"detections above {self.thresholds.min_score} with a twin", found),
                 ("  least overlap of masks", f"{totals['least_mask_iou']:.4f}"),
                 ("  least overlap of boxes", f"{totals['least_box_iou']:.4f}"),
             ]

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from drawn_models import CARD, instance_model, semantic_model, without_card
 from helpers import ROOT, load_tool
-from models import MASK2FORMER, save_random_weights
+from small_networks import MASK2FORMER, save_random_weights
 
 from lesionseg.data.masks import read_mask
 from lesionseg.deploy.card import INSTANCES, ModelCard

@@ -93,6 +93,11 @@ def test_report_and_table_say_the_same():
     assert parity.typical == "b.jpg"
 
 
+def test_a_table_without_detections_says_that_it_proves_nothing():
+    table = Parity(INSTANCES, "onnxruntime", Thresholds(), [image()]).table()
+    assert re.search(r"with a twin +0 of 0, which proves nothing", table)
+
+
 class Spinning:
     """A model whose threads are busy for a while after each run."""
 

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from helpers import ROOT
 from mmengine.config import Config
-from models import MASK2FORMER, SEGFORMER, save_random_weights
+from small_networks import MASK2FORMER, SEGFORMER, save_random_weights
 
 from lesionseg.deploy.card import LOGITS, MASK_SCORES
 from lesionseg.deploy.engines import OnnxModel

@@ -5,7 +5,7 @@ import torch
 from helpers import ROOT, draw_pair
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from models import MASK2FORMER
+from small_networks import MASK2FORMER
 
 from lesionseg.deploy.card import INSTANCES, MASK_SCORES, SEMANTIC
 from lesionseg.deploy.found import find
