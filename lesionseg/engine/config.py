@@ -62,6 +62,10 @@ def load_config(options: Options) -> Config:
         for loader in LOADERS:
             if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
                 cfg[loader].dataset.data_root = cfg.data_root
+    if "visualizer" in cfg:
+        # Visualisers live on under their name: a second run of the process would log into the first one's folder. The
+        # runner gives it a name of its own.
+        cfg.visualizer.pop("name", None)
     _bind_coco_metrics(cfg)
     if "max_iters" in settings:
         _stretch_schedule(cfg, cfg.max_iters)
