@@ -2,10 +2,7 @@ _base_ = "./_base_/instance-seg.py"
 
 backend_config = dict(
     type="tensorrt",
-    common_config=dict(
-        fp16_mode=False,
-        max_workspace_size=1 << 30,  # bytes
-    ),
+    # (images, channels, height, width)
     model_inputs=[
         dict(
             input_shapes=dict(

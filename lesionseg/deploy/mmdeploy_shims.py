@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 import torch.onnx
 from mmengine.logging import MMLogger
-
-MISSING = object()
 
 
 @contextmanager
@@ -24,11 +23,11 @@ def mmdeploy_shims() -> Iterator[None]:
         # Since torch 2.9 the exporter that mmdeploy's rewriters are written for, which traces, has to be asked for.
         # Goes with an mmdeploy that says so itself; breaks with the torch that drops it.
         traced_export = functools.partial(torch.onnx.export, dynamo=False)
-        stack.enter_context(_attribute(torch.onnx, "export", traced_export))
+        stack.enter_context(mock.patch.object(torch.onnx, "export", traced_export))
         # mmdeploy's RoIAlign imports it, and torch 2.9 has it no more. Goes with an mmdeploy that does not import it.
         # The module by its name: the attribute of torch.onnx is another one.
         symbolic_opset9 = importlib.import_module("torch.onnx.symbolic_opset9")
-        stack.enter_context(_attribute(symbolic_opset9, "_cast_Long", _cast_to_int64))
+        stack.enter_context(mock.patch.object(symbolic_opset9, "_cast_Long", _cast_to_int64, create=True))
         stack.enter_context(_quiet_logger())
         # Tracing warns of every branch in MMDetection that a graph cannot have; tests of parity tell more.
         stack.enter_context(warnings.catch_warnings())
@@ -39,19 +38,6 @@ def mmdeploy_shims() -> Iterator[None]:
 def _cast_to_int64(graph: Any, value: Any, non_blocking: bool) -> Any:
     """ONNX's Cast, as a symbolic function of the tracing exporter."""
     return graph.op("Cast", value, to_i=torch.onnx.TensorProtoDataType.INT64)
-
-
-@contextmanager
-def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name, MISSING)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is MISSING:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from os import PathLike
+from unittest import mock
 
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead
@@ -45,12 +46,8 @@ def _separate_projections() -> Iterator[None]:
         inputs = zip((query, key, value), weight.chunk(3), biases, strict=True)
         return tuple(functional.linear(*each) for each in inputs)
 
-    packed = functional._in_projection_packed
-    functional._in_projection_packed = project
-    try:
+    with mock.patch.object(functional, "_in_projection_packed", project):
         yield
-    finally:
-        functional._in_projection_packed = packed
 
 
 def export_segmentor(segmentor: EncoderDecoder, path: str | PathLike, deploy_cfg: Config) -> None:
