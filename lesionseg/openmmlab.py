@@ -10,6 +10,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 import lesionseg.data.coco_dataset
 import lesionseg.data.dataset
 import lesionseg.data.transforms
+import lesionseg.engine.cpu
 import lesionseg.engine.hooks
 import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric

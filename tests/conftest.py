@@ -1,11 +1,16 @@
 """Data that several test modules use."""
 
+import os
 import shutil
 from pathlib import Path
 
 import cv2
 import pytest
 from helpers import ROOT, draw_pair
+
+# Before torch is imported: where several processes test at once, their threads would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SPLITS = {"training": 6, "validation": 3, "test": 5}

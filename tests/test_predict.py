@@ -22,7 +22,7 @@ from lesionseg.predict_files import encode_probability
 
 tool = load_tool("predict")
 main = tool.main
-SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py")
+SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from lesionseg.cli import tool
 from lesionseg.errors import DataError
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
-SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py")
+SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 
 
 @pytest.mark.parametrize("name", TOOLS)

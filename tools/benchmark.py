@@ -17,6 +17,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     inputs.add_argument("--originals", metavar="DIR", help="data set folder that the stock way reads, if another")
     inputs.add_argument("--images", type=int, default=40, help="how many (default: %(default)s)")
     inputs.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    training = what.add_parser("train", help="how long a training step takes beside float32 with MMEngine alone")
+    add_config_arguments(training)
+    training.add_argument("--amp", action="store_true", help="mixed precision where the config has none")
+    training.add_argument("--steps", type=int, default=10, help="in each round (default: %(default)s)")
+    training.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
     conversion = what.add_parser("convert", help="how long a conversion takes beside decoding every file once")
     conversion.add_argument("raw", metavar="RAW", type=Path, help="folder of an ISIC release")
     conversion.add_argument("--short-edge", type=int, default=512, metavar="PIXELS", help="(default: %(default)s)")
@@ -39,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from lesionseg.benchmark_convert import convert_seconds, convert_table
 
         print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
+        return
+    if args.what == "train":
+        from lesionseg.benchmark_train import train_rows, train_table
+        from lesionseg.engine.config import Options
+
+        print(train_table(train_rows(Options.of(args), args.steps, args.rounds)))
         return
     from lesionseg.benchmark import decode_difference, input_rows, input_table
     from lesionseg.engine.config import Options, load_config

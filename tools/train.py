@@ -11,7 +11,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work_dir")
-    parser.add_argument("--amp", action="store_true", help="mixed precision, for CUDA GPUs")
+    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a CUDA GPU, bfloat16 on a CPU")
     return parser.parse_args(argv)
 
 

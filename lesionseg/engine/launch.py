@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from lesionseg.data.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
 from lesionseg.engine.config import Options, check_schedule, config_text, evaluators, is_metric, load_config
+from lesionseg.engine.cpu import keep_freed_memory, use_cpu_precision
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -56,10 +57,9 @@ def train(options: Options, resume: bool = False) -> Runner:
     """
     cfg = load_config(options)
     check_schedule(cfg, options.config)
-    if cfg.optim_wrapper.type == "AmpOptimWrapper" and not options.amp and not torch.cuda.is_available():
-        print("No GPU: training in full precision instead of the config's mixed one.")
-        settings = {key: value for key, value in cfg.optim_wrapper.items() if key not in ("loss_scale", "dtype")}
-        cfg.optim_wrapper = dict(settings, type="OptimWrapper")
+    if precision := use_cpu_precision(cfg):
+        print(precision)
+    keep_freed_memory()
     cfg.resume = resume
     secure_loading(options.trust_checkpoint)
     _start_processes(cfg)

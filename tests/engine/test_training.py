@@ -16,7 +16,7 @@ from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
 
-CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py")
+CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 LENGTH = 6
 MIDDLE = 3
 

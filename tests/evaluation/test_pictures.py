@@ -35,7 +35,7 @@ def test_a_single_image_can_be_drawn():
 
 def test_labels_are_narrow_and_lose_nothing():
     names = [
-        "mask2former_r18-w64_1xb8-1250i_isic2018-128x128",
+        "mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128",
         "a",
         "anameofwhichnoparthasanendwhereitcouldbebroken",
         "mask-rcnn_r50_fpn_1xb8-24e_isic2018-512x512 (optimistic)",
@@ -46,7 +46,7 @@ def test_labels_are_narrow_and_lose_nothing():
         assert max(map(len, label)) <= 18
         assert label[-2:] == ["mean 0.600", "median 0.500"]
     assert len(set(map(len, labels))) == 1
-    assert labels[0][:3] == ["mask2former_r18-", "w64_1xb8-1250i_", "isic2018-128x128"]
+    assert labels[0][:4] == ["mask2former_r18-", "w64_1xb8-amp-", "1650i_isic2018-", "128x128"]
 
 
 def test_dollars_in_a_name_are_no_formula():

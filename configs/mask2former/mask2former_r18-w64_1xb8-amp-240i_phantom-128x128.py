@@ -1,5 +1,5 @@
 # For tools/quickstart.py: two minutes on two cores, from scratch.
-_base_ = "./mask2former_r18-w64_1xb8-1250i_isic2018-128x128.py"
+_base_ = "./mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py"
 
 data_root = "data/phantom"
 train_dataloader = dict(dataset=dict(data_root=data_root))

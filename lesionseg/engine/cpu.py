@@ -1,0 +1,68 @@
+"""What makes a training fast on a CPU."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import nn
+
+# As malloc.h numbers them.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+# In MMEngine's root registry, where the configs of MMSegmentation and of MMDetection both find it.
+@OPTIM_WRAPPERS.register_module()
+class Bfloat16OptimWrapper(OptimWrapper):
+    """Runs the forward pass in bfloat16 on the CPU; MMEngine's AmpOptimWrapper is for GPUs only.
+
+    bfloat16 has the range of float32, so that no loss has to be scaled. Weights, gradients and the optimizer's state
+    stay float32.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+            yield
+
+
+def use_cpu_precision(cfg: Config) -> str:
+    """Without a GPU, put what the CPU can do in the place of MMEngine's mixed precision; changes the config in place.
+
+    Returns:
+        what the precision is then, for the user; nothing where it is as the config says.
+    """
+    if cfg.optim_wrapper.type != "AmpOptimWrapper" or torch.cuda.is_available():
+        return ""
+    use_float32(cfg)
+    # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
+    if cfg.default_scope == "mmseg" and computes_in_bfloat16():
+        cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
+        return "No GPU: mixed precision is the CPU's, of bfloat16 and float32."
+    return "No GPU: training in full precision instead of the mixed one."
+
+
+def use_float32(cfg: Config) -> None:
+    """Turn mixed precision off, where the config has it on; changes the config in place."""
+    settings = {key: value for key, value in cfg.optim_wrapper.items() if key not in ("loss_scale", "dtype")}
+    cfg.optim_wrapper = dict(settings, type="OptimWrapper")
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16; elsewhere torch emulates it, far slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that tensors free, for the tensors of the next step.
+
+    It would give much of it back, and every step would wait for the kernel to clear the same pages again. Processes
+    forked later, such as loaders, inherit it. Without glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # The highest that glibc allows.
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

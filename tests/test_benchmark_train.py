@@ -1,0 +1,31 @@
+"""How tools/benchmark.py times training steps."""
+
+import pytest
+from helpers import ROOT
+
+from lesionseg.benchmark_train import OURS, STOCK, train_rows, train_table
+from lesionseg.engine.config import Options
+from lesionseg.errors import DataError
+
+CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
+
+
+def options(data_root):
+    return Options(CONFIG, cfg_options=[f"data_root={data_root}", "train_dataloader.batch_size=1"])
+
+
+@pytest.mark.slow
+def test_training_steps_are_timed_beside_stock(isic_folder):
+    stock, ours = rows = train_rows(options(isic_folder), steps=1, rounds=1)
+    assert (stock.name, ours.name) == (STOCK, OURS)
+    assert stock.times_stock == 1
+    assert ours.times_stock == pytest.approx(stock.seconds / ours.seconds)
+    header, *lines = train_table(rows).splitlines()
+    assert [line.split()[-1] for line in lines] == ["1.00", f"{ours.times_stock:.2f}"]
+    assert header.split() == ["training", "step", "ms", "times", "stock"]
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_data_is_told_by_the_one_who_asked(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        train_rows(options(tmp_path / "nowhere"), steps=1, rounds=1)
