@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import torch
-from helpers import ROOT, draw_pair
+from helpers import draw_pair
 
 from lesionseg.deploy.torch_model import build_module, semantic_scores
 from lesionseg.engine.config import Options, load_config
 
-MASK2FORMER = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 # MMSegmentation's own SegFormer on this project's data.
 SEGFORMER = """
 _base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "{root}/configs/_base_/isic2018.py"]

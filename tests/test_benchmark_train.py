@@ -1,17 +1,15 @@
 """How tools/benchmark.py times training steps."""
 
 import pytest
-from helpers import ROOT
+from helpers import MASK2FORMER
 
 from lesionseg.benchmark_train import OURS, STOCK, train_rows, train_table
 from lesionseg.engine.config import Options
 from lesionseg.errors import DataError
 
-CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
-
 
 def options(data_root):
-    return Options(CONFIG, cfg_options=[f"data_root={data_root}", "train_dataloader.batch_size=1"])
+    return Options(MASK2FORMER, cfg_options=[f"data_root={data_root}", "train_dataloader.batch_size=1"])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from drawn_models import instance_model, semantic_model, without_card
-from helpers import ROOT, draw_pair, load_tool
+from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
 
 from lesionseg import predict_files
 from lesionseg.data.inputs import find_inputs
@@ -22,7 +22,6 @@ from lesionseg.predict_files import encode_probability
 
 tool = load_tool("predict")
 main = tool.main
-SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 
 
 @pytest.fixture(scope="session")
@@ -308,20 +307,20 @@ def checkpoint(tmp_path_factory):
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("torch") / "random.pth"
-    torch.save(dict(state_dict=build_module(load_config(Options(SMALL)), SMALL).state_dict()), path)
+    torch.save(dict(state_dict=build_module(load_config(Options(MASK2FORMER)), MASK2FORMER).state_dict()), path)
     return path
 
 
 def test_a_checkpoint_predicts_as_well(checkpoint, photos, tmp_path):
     image = photos / "ISIC_2.png"
-    assert main([SMALL, str(checkpoint), str(image), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
-    expected = Segmenter(SMALL, checkpoint, device="cpu").predict(image)
+    assert main([MASK2FORMER, str(checkpoint), str(image), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    expected = Segmenter(MASK2FORMER, checkpoint, device="cpu").predict(image)
     assert np.array_equal(lesion_pixels(read_mask(tmp_path / "out" / "ISIC_2_segmentation.png")), expected.mask)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_not_there(checkpoint, photos, tmp_path, capsys, device):
-    assert main([SMALL, str(checkpoint), str(photos), "--out", str(tmp_path / "out"), "--device", device]) == 1
+    assert main([MASK2FORMER, str(checkpoint), str(photos), "--out", str(tmp_path / "out"), "--device", device]) == 1
     assert f"error: {device}: no such device here (" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

@@ -5,13 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import ROOT, load_tool
+from helpers import MASK2FORMER, ROOT, load_tool
 
 from lesionseg.cli import tool
 from lesionseg.errors import DataError
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
-SMALL = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -88,7 +87,7 @@ def test_phantoms_are_drawn_and_converted(tmp_path, capsys):
 
 
 def test_benchmark_of_the_input_gives_ratios_to_the_stock_way(isic_folder, capsys):
-    arguments = ["input", SMALL, "--images", "3", "--rounds", "1", "--cfg-options", f"data_root={isic_folder}"]
+    arguments = ["input", MASK2FORMER, "--images", "3", "--rounds", "1", "--cfg-options", f"data_root={isic_folder}"]
     assert load_tool("benchmark").main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     stock = next(line.split() for line in lines if line.startswith("stock loading and resizing"))

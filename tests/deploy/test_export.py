@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 from drawn_models import CARD, instance_model, semantic_model, without_card
-from helpers import ROOT, load_tool
-from small_networks import MASK2FORMER, save_random_weights
+from helpers import MASK2FORMER, ROOT, load_tool
+from small_networks import save_random_weights
 
 from lesionseg.data.masks import read_mask
 from lesionseg.deploy.card import INSTANCES, ModelCard

@@ -1,9 +1,9 @@
 import numpy as np
 import onnx
 import pytest
-from helpers import ROOT
+from helpers import MASK2FORMER, ROOT
 from mmengine.config import Config
-from small_networks import MASK2FORMER, SEGFORMER, save_random_weights
+from small_networks import SEGFORMER, save_random_weights
 
 from lesionseg.deploy.card import LOGITS, MASK_SCORES
 from lesionseg.deploy.engines import OnnxModel

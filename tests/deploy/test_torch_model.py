@@ -2,10 +2,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, draw_pair
+from helpers import MASK2FORMER, ROOT, draw_pair
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from small_networks import MASK2FORMER
 
 from lesionseg.deploy.card import INSTANCES, MASK_SCORES, SEMANTIC
 from lesionseg.deploy.found import find

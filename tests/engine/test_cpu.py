@@ -57,8 +57,9 @@ def test_forward_pass_is_bfloat16_and_the_weights_learn_in_float32():
     with wrapper.optim_context(model):
         output = model(torch.ones(3, 4))
     assert output.dtype == torch.bfloat16
-    wrapper.update_params(output.float().sum())
-    assert model.weight.grad is None or model.weight.grad.dtype == torch.float32
+    wrapper.backward(output.float().sum())
+    assert model.weight.grad.dtype == torch.float32
+    wrapper.step()
     assert model.weight.dtype == torch.float32
     assert torch.equal(model.weight, before - 3)
 

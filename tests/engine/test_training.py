@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, load_tool, torchrun
+from helpers import MASK2FORMER, ROOT, load_tool, torchrun
 
 from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
 
-CONFIG = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
 LENGTH = 6
 MIDDLE = 3
 
@@ -34,7 +33,7 @@ def options(isic_folder, *more):
 def trained(isic_folder, tmp_path_factory) -> Path:
     """The work_dir of a training that ran through."""
     work_dir = tmp_path_factory.mktemp("trained")
-    assert load_tool("train").main([CONFIG, "--work-dir", str(work_dir), *options(isic_folder)]) == 0
+    assert load_tool("train").main([MASK2FORMER, "--work-dir", str(work_dir), *options(isic_folder)]) == 0
     return work_dir
 
 
@@ -42,7 +41,7 @@ def trained(isic_folder, tmp_path_factory) -> Path:
 def tested(trained, isic_folder, tmp_path_factory) -> tuple[Path, Path, str]:
     """The work_dir of a test, and the folder of its predicted masks."""
     work_dir, out = tmp_path_factory.mktemp("tested"), tmp_path_factory.mktemp("out")
-    arguments = [CONFIG, str(trained / f"iter_{LENGTH}.pth"), "--work-dir", str(work_dir), "--out", str(out)]
+    arguments = [MASK2FORMER, str(trained / f"iter_{LENGTH}.pth"), "--work-dir", str(work_dir), "--out", str(out)]
     assert load_tool("test").main([*arguments, *options(isic_folder)]) == 0
     return work_dir, out
 
@@ -78,7 +77,7 @@ def test_resumed_training_ends_with_the_same_weights(trained, isic_folder, tmp_p
             raise Killed
 
     train = load_tool("train").main
-    arguments = [CONFIG, "--work-dir", str(tmp_path), *options(isic_folder)]
+    arguments = [MASK2FORMER, "--work-dir", str(tmp_path), *options(isic_folder)]
     with monkeypatch.context() as patches:
         patches.setattr(LearningCurveHook, "after_train_iter", die_after_the_first_checkpoint)
         with pytest.raises(Killed):
@@ -110,7 +109,8 @@ def test_report_agrees_with_itself_and_with_the_written_masks(tested, isic_folde
 def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, capsys):
     checkpoint = str(trained / f"iter_{LENGTH}.pth")
     assert (
-        load_tool("test").main([CONFIG, checkpoint, "--tta", "--work-dir", str(tmp_path), *options(isic_folder)]) == 0
+        load_tool("test").main([MASK2FORMER, checkpoint, "--tta", "--work-dir", str(tmp_path), *options(isic_folder)])
+        == 0
     )
     assert json.loads((tmp_path / "report.json").read_text())["notes"] == [
         "Averaged over flipped copies of each image."
@@ -125,7 +125,7 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
     checkpoint = trained / f"iter_{LENGTH}.pth"
     torchrun(
         ROOT / "tools/test.py",
-        CONFIG,
+        MASK2FORMER,
         checkpoint,
         "--launcher",
         "pytorch",
@@ -139,7 +139,9 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train(isic_folder, tmp_path):
-    torchrun(ROOT / "tools/train.py", CONFIG, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder))
+    torchrun(
+        ROOT / "tools/train.py", MASK2FORMER, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder)
+    )
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
 
@@ -164,16 +166,16 @@ def test_broken_config(capsys, tmp_path):
 
 
 def test_wrong_option(capsys, tmp_path):
-    fails(capsys, "train", [CONFIG, "--cfg-options", "nonsense"], "not KEY=VALUE")
+    fails(capsys, "train", [MASK2FORMER, "--cfg-options", "nonsense"], "not KEY=VALUE")
 
 
 def test_schedule_of_another_length(capsys):
-    arguments = [CONFIG, "--cfg-options", "train_cfg.max_iters=10"]
+    arguments = [MASK2FORMER, "--cfg-options", "train_cfg.max_iters=10"]
     fails(capsys, "train", arguments, r"schedule ends after 1650 iterations, expected the 10 .* max_iters=10")
 
 
 def test_missing_data(capsys, tmp_path):
-    arguments = [CONFIG, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={tmp_path}/none"]
+    arguments = [MASK2FORMER, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={tmp_path}/none"]
     fails(capsys, "train", arguments, r"none/images/training: no such folder.*convert_isic")
     assert not (tmp_path / "w").exists()
 
@@ -182,7 +184,12 @@ def test_bad_mask_stops_the_training_before_it_starts(capsys, isic_folder, tmp_p
     folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
     mask = folder / "annotations" / "training" / "ISIC_0000004.png"
     mask.write_bytes(mask.read_bytes()[:-20])
-    fails(capsys, "train", [CONFIG, "--work-dir", tmp_path / "w", *options(folder)], r"ISIC_0000004.png: .*breaks off")
+    fails(
+        capsys,
+        "train",
+        [MASK2FORMER, "--work-dir", tmp_path / "w", *options(folder)],
+        r"ISIC_0000004.png: .*breaks off",
+    )
     assert not (tmp_path / "w").exists()
 
 
@@ -190,12 +197,12 @@ def test_cut_off_image_is_told_by_a_loader_process_without_its_traceback(capsys,
     folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
     for image in (folder / "images" / "training").iterdir():
         image.write_bytes(image.read_bytes()[:-200])
-    arguments = [CONFIG, "--work-dir", tmp_path / "w", *options(folder)]
+    arguments = [MASK2FORMER, "--work-dir", tmp_path / "w", *options(folder)]
     fails(capsys, "train", arguments, r"^error: [^ ]*ISIC_000000\d.jpg: the file breaks off")
 
 
 def test_nothing_to_resume(capsys, isic_folder, tmp_path):
-    arguments = [CONFIG, "--resume", "--work-dir", tmp_path / "w", *options(isic_folder)]
+    arguments = [MASK2FORMER, "--resume", "--work-dir", tmp_path / "w", *options(isic_folder)]
     fails(capsys, "train", arguments, "no checkpoint to resume from")
 
 
@@ -216,12 +223,18 @@ def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_pa
 
 
 def test_missing_checkpoint(capsys, isic_folder):
-    fails(capsys, "test", [CONFIG, "none.pth", *options(isic_folder)], r"none.pth: no such checkpoint")
+    fails(capsys, "test", [MASK2FORMER, "none.pth", *options(isic_folder)], r"none.pth: no such checkpoint")
 
 
 def test_checkpoint_of_another_model(capsys, trained, isic_folder, tmp_path):
     checkpoint = trained / f"iter_{LENGTH}.pth"
-    arguments = [CONFIG, checkpoint, "--work-dir", tmp_path, *options(isic_folder, "model.decode_head.num_queries=4")]
+    arguments = [
+        MASK2FORMER,
+        checkpoint,
+        "--work-dir",
+        tmp_path,
+        *options(isic_folder, "model.decode_head.num_queries=4"),
+    ]
     fails(capsys, "test", arguments, r"does not fit.*decode_head.query_embed.weight \(3, 64\) for \(4, 64\)")
     assert not (tmp_path / "report.json").exists()
 
@@ -232,6 +245,6 @@ def test_malicious_checkpoint(capsys, isic_folder, tmp_path):
             return Path.touch, (tmp_path / "written",)
 
     torch.save({"state_dict": WritesAFile()}, tmp_path / "bad.pth")
-    arguments = [CONFIG, tmp_path / "bad.pth", "--work-dir", tmp_path / "w", *options(isic_folder)]
+    arguments = [MASK2FORMER, tmp_path / "bad.pth", "--work-dir", tmp_path / "w", *options(isic_folder)]
     fails(capsys, "test", arguments, r"bad.pth: holds more than weights.*--trust-checkpoint")
     assert not (tmp_path / "written").exists()
