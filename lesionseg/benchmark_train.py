@@ -11,6 +11,7 @@ from itertools import cycle, islice
 from statistics import median
 
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -19,7 +20,7 @@ from mmengine.runner import Runner
 
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.cpu import keep_freed_memory, use_cpu_precision, use_float32
+from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
 
 STOCK, OURS = WAYS = "float32, MMEngine alone", "as tools/train.py does"
 BATCHES = 4
@@ -82,7 +83,7 @@ def _prepare(options: Options, way: str) -> None:
     cfg = load_config(options)
     init_default_scope(cfg.default_scope)
     if way == STOCK:
-        use_float32(cfg)
+        use_stock(cfg)
     else:
         keep_freed_memory()
         use_cpu_precision(cfg)
@@ -90,7 +91,17 @@ def _prepare(options: Options, way: str) -> None:
     torch.manual_seed(0)
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(get_device())
     model.train()
+    if way == OURS:
+        use_channels_last(model)
     _training = model, build_optim_wrapper(model, cfg.optim_wrapper), list(islice(loader, BATCHES))
+
+
+def use_stock(cfg: Config) -> None:
+    """Put MMEngine's and MMSegmentation's own in the place of this project's; changes the config in place."""
+    use_float32(cfg)
+    cfg.optim_wrapper.pop("constructor", None)
+    if cfg.model.get("decode_head", {}).get("type") == "LesionMask2FormerHead":
+        cfg.model.decode_head.type = "Mask2FormerHead"
 
 
 def _median_step(steps: int) -> float:

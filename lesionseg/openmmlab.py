@@ -12,6 +12,7 @@ import lesionseg.data.dataset
 import lesionseg.data.transforms
 import lesionseg.engine.cpu
 import lesionseg.engine.hooks
+import lesionseg.engine.parameter_groups
 import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric

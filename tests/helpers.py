@@ -11,7 +11,7 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 # The small config, as tools take it.
-MASK2FORMER = str(ROOT / "configs/mask2former/mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py")
+MASK2FORMER = str(ROOT / "configs/mask2former/mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py")
 
 
 def load_tool(name: str):

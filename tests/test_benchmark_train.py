@@ -3,8 +3,8 @@
 import pytest
 from helpers import MASK2FORMER
 
-from lesionseg.benchmark_train import OURS, STOCK, train_rows, train_table
-from lesionseg.engine.config import Options
+from lesionseg.benchmark_train import OURS, STOCK, train_rows, train_table, use_stock
+from lesionseg.engine.config import Options, load_config
 from lesionseg.errors import DataError
 
 
@@ -27,3 +27,11 @@ def test_training_steps_are_timed_beside_stock(isic_folder):
 def test_a_fault_of_the_data_is_told_by_the_one_who_asked(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
         train_rows(options(tmp_path / "nowhere"), steps=1, rounds=1)
+
+
+def test_stock_has_nothing_of_this_project_in_its_steps():
+    cfg = load_config(Options(MASK2FORMER))
+    use_stock(cfg)
+    assert cfg.model.decode_head.type == "Mask2FormerHead"
+    assert cfg.optim_wrapper.type == "OptimWrapper"
+    assert "constructor" not in cfg.optim_wrapper

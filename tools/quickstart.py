@@ -17,8 +17,8 @@ from lesionseg.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "mask2former"
-PHANTOM_CONFIG = CONFIGS / "mask2former_r18-w64_1xb8-amp-240i_phantom-128x128.py"
-ISIC_CONFIG = CONFIGS / "mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py"
+PHANTOM_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-300i_phantom-128x128.py"
+ISIC_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -23,7 +23,7 @@ model = dict(
     # load_from brings the backbone's weights, too.
     backbone=dict(init_cfg=None),
     decode_head=dict(
-        type="Float32LossMask2FormerHead",
+        type="LesionMask2FormerHead",
         num_classes=num_classes,
         loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
     ),
@@ -37,6 +37,7 @@ max_iters = 20000  # x 4 images / 2594 = 31 epochs
 warmup_iters = 500
 val_interval = 1000
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+optim_wrapper = dict(constructor="GroupedOptimWrapperConstructor")
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
     dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
@@ -54,6 +55,16 @@ def use_float32(cfg: Config) -> None:
 def computes_in_bfloat16() -> bool:
     """Whether the CPU has instructions for bfloat16; elsewhere torch emulates it, far slower than float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def use_channels_last(model: nn.Module) -> None:
+    """Lay the weights of convolutions out as the CPU's convolutions read them, so that none is laid out anew.
+
+    Features take over the layout. Models that are wrapped for several processes stay as they are: their gradients
+    are gathered in the layout that the weights had then.
+    """
+    if not is_model_wrapper(model) and next(model.parameters()).device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
 
 
 def keep_freed_memory() -> None:

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from lesionseg.data.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
 from lesionseg.engine.config import Options, check_schedule, config_text, evaluators, is_metric, load_config
-from lesionseg.engine.cpu import keep_freed_memory, use_cpu_precision
+from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -75,6 +75,7 @@ def train(options: Options, resume: bool = False) -> Runner:
         cfg.load_from = _starting_weights(cfg, options.config)
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="FitHook", new_parts=cfg.get("new_parts", ()))]
     runner = Runner.from_cfg(cfg)
+    use_channels_last(runner.model)
     # A line for each of several hundred parameters hides all others.
     runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
     runner.train()

@@ -6,11 +6,12 @@ import sys
 import pytest
 import torch
 from helpers import ROOT
+from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from lesionseg.engine import cpu
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.cpu import Bfloat16OptimWrapper, use_cpu_precision
+from lesionseg.engine.cpu import Bfloat16OptimWrapper, use_channels_last, use_cpu_precision
 
 R50 = str(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
 
@@ -84,3 +85,26 @@ def test_config_without_mixed_precision_stays_as_it_is():
     before = cfg.optim_wrapper.to_dict()
     assert use_cpu_precision(cfg) == ""
     assert cfg.optim_wrapper.to_dict() == before
+
+
+def convolutions():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+
+
+def test_features_take_over_the_layout_of_the_weights_and_stay_the_same():
+    inputs = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(1))
+    expected = convolutions()(inputs)
+    model = convolutions()
+    use_channels_last(model)
+    outputs = model(inputs)
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-5)
+
+
+def test_layout_stays_where_several_processes_gather_gradients():
+    model = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+    nn.Module.__init__(model)
+    model.module = convolutions()
+    use_channels_last(model)
+    assert all(parameter.is_contiguous() for parameter in model.parameters())

@@ -1,14 +1,14 @@
 # For tools/quickstart.py: two minutes on two cores, from scratch.
-_base_ = "./mask2former_r18-w64_1xb8-amp-1650i_isic2018-128x128.py"
+_base_ = "./mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
 
 data_root = "data/phantom"
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
 
-max_iters = 240  # x 8 images / 400 = 5 epochs
-warmup_iters = 24
-val_interval = 120
+max_iters = 300  # x 8 images / 400 = 6 epochs
+warmup_iters = 30
+val_interval = 150
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),

@@ -5,13 +5,21 @@ _base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
 crop_size = (128, 128)
 scale = (512, 128)  # (long edge at most, short edge)
 _seed, _load, _load_mask, _scale_crop, _flip, _photometric, _pack = _base_.train_pipeline
-# Five epochs are too few to overfit, and strong augmentation slows the start: whole lesions, and mild colours.
+# A few epochs from scratch: whole lesions and mild colours, but in every direction and at many sizes.
+affine = dict(
+    type="LesionAlbu",
+    transforms=[
+        # 4: the border reflects the picture (cv2.BORDER_REFLECT_101).
+        dict(type="Affine", scale=(0.75, 1.25), rotate=(-180, 180), border_mode=4, p=0.75),
+    ],
+)
 train_pipeline = [
     _seed,
     dict(_load, min_short_edge=128),
     _load_mask,
     dict(_scale_crop, scales=[128], max_size=scale[0], crop_size=crop_size),
     _flip,
+    affine,
     dict(_photometric, brightness_delta=16, contrast_range=(0.8, 1.2), saturation_range=(0.8, 1.2), hue_delta=6),
     _pack,
 ]
@@ -28,25 +36,34 @@ test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 # Model
 width = 64
 num_heads = 4
+num_levels = 2  # of the features that are attended to: strides 8 and 16
 attention = dict(embed_dims=width, num_heads=num_heads)
 data_preprocessor = dict(size=crop_size)
 model = dict(
     data_preprocessor=data_preprocessor,
     backbone=dict(
         depth=18,
+        # Up to conv4: conv5 has three quarters of the weights, for a map of 4x4 pixels.
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(0, 1, 2),
         norm_cfg=dict(type="SyncBN", requires_grad=True),
     ),
     decode_head=dict(
-        in_channels=[64, 128, 256, 512],
+        in_channels=[64, 128, 256],
+        strides=[4, 8, 16],
+        num_transformer_feat_level=num_levels,
         feat_channels=width,
         out_channels=width,
         num_queries=10,
         pixel_decoder=dict(
+            num_outs=num_levels,
             norm_cfg=dict(num_groups=8),
             encoder=dict(
                 num_layers=2,
                 layer_cfg=dict(
-                    self_attn_cfg=attention,
+                    self_attn_cfg=dict(attention, num_levels=num_levels),
                     ffn_cfg=dict(embed_dims=width, feedforward_channels=4 * width),
                 ),
             ),
@@ -61,16 +78,15 @@ model = dict(
                 ffn_cfg=dict(embed_dims=width, feedforward_channels=4 * width),
             ),
         ),
-        # A quarter of the points on a sixteenth of the pixels.
-        train_cfg=dict(num_points=3136),
+        train_cfg=dict(num_points=1024),  # as many as a mask has pixels, 32 x 32
     ),
 )
 load_from = None
 
 # Schedule
-max_iters = 1650  # x 8 images / 2594 = 5 epochs
-warmup_iters = 98
-val_interval = 825
+max_iters = 2500  # x 8 images / 2594 = 8 epochs
+warmup_iters = 100
+val_interval = 1250
 train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
 optim_wrapper = dict(
     # Without a GPU the CPU's own mixed precision stands in, where it has instructions for it.
