@@ -27,8 +27,8 @@ from lesionseg.errors import DataError
 from lesionseg.files import write_bytes
 from lesionseg.postprocess import PostProcessing
 
-# Beside the image as it is, those of the configs' tta_pipeline: by the axis of (H, W) that is turned around.
-_FLIPS = (1, 0)
+# Beside the image as it is, those of the configs' tta_pipeline: by the axes of (H, W) that are turned around.
+_FLIPS = ((1,), (0,), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Segmenter:
     Args:
         model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, or what is opened already.
         checkpoint: a `.pth` file, for a config.
-        tta: average over the image and its two flipped copies.
+        tta: average over the image and its three flipped copies.
         postprocess: what is done to masks; by default nothing.
         min_score: for Mask R-CNN, the least score of an instance, 0..1; None takes what the model was tested with.
         instances: for Mask R-CNN, `union` or `top1`; None takes what the model was tested with.
@@ -134,8 +134,8 @@ class Segmenter:
             return [self.predict(array) for array in arrays]
         views = [self._outputs(arrays)]
         if self.tta:
-            for axis in _FLIPS:
-                views.append(self._outputs([np.ascontiguousarray(np.flip(array, axis)) for array in arrays]))
+            for axes in _FLIPS:
+                views.append(self._outputs([np.ascontiguousarray(np.flip(array, axes)) for array in arrays]))
         join = self._join_semantic if self.card.task == SEMANTIC else self._join_instances
         found = [join([view[number] for view in views]) for number in range(len(arrays))]
         return [replace(one, mask=self.postprocess.apply(one.mask)) for one in found]
@@ -153,8 +153,8 @@ class Segmenter:
         if len(views) > 1:
             # MMSegmentation's way to join them (SegTTAModel).
             scores = class_shares(scores)
-            for axis in _FLIPS:
-                scores += np.flip(class_shares(next(maps)), axis + 1)
+            for axes in _FLIPS:
+                scores += np.flip(class_shares(next(maps)), [axis + 1 for axis in axes])
             np.log(scores, out=scores)
         lead = margin(scores)
         del scores
@@ -165,8 +165,8 @@ class Segmenter:
         # The boxes are those of the image as it is.
         detections = lesion_detections(*outputs, first, self.card)
         soft = lesion_map(detections, first)
-        for (image, outputs), axis in zip(flipped, _FLIPS, strict=False):
-            soft += np.flip(lesion_map(lesion_detections(*outputs, image, self.card), image), axis)
+        for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
+            soft += np.flip(lesion_map(lesion_detections(*outputs, image, self.card), image), axes)
         soft /= len(views)
         mask = soft >= MASK_THRESHOLD
         return Prediction(mask, above_half(soft, mask), detections.boxes, detections.scores)

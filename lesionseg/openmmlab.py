@@ -16,6 +16,7 @@ import lesionseg.engine.parameter_groups
 import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric
+import lesionseg.models.flip_tta
 import lesionseg.models.mask2former_head  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 

@@ -8,6 +8,9 @@ import cv2
 import pytest
 from helpers import ROOT, draw_pair
 
+# Before a test imports mmcv.ops, directly or through MMSegmentation.
+import lesionseg  # noqa: F401
+
 # Before torch is imported: where several processes test at once, their threads would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

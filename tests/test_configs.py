@@ -110,6 +110,14 @@ def test_sizes_agree_everywhere(semantic):
     assert resize in cfg.tta_pipeline[1].transforms[0]
 
 
+def test_copies_are_flipped_as_in_training(semantic):
+    flips = [step for step in semantic.tta_pipeline[1].transforms[1] if step.prob]
+    trained = next(step for step in semantic.train_pipeline if step.type == "RandomFlip")
+    assert [flip.direction for flip in flips] == trained.direction
+    # MMSegmentation's own cannot take back a diagonal one.
+    assert semantic.tta_model.type == "FlipTTAModel"
+
+
 def test_images_are_decoded_no_smaller_than_they_are_used(semantic):
     load = next(step for step in semantic.train_pipeline if step.type == "LoadLesionImage")
     crop = next(step for step in semantic.train_pipeline if step.type == "RandomScaleCrop")

@@ -96,11 +96,10 @@ def test_threads_get_what_one_gets(lopsided):
 
 
 def flipped_probabilities(segmenter, image):
-    """What the model says of the image and of its two flipped copies, each turned back."""
-    for axis in (None, 1, 0):
-        view = image if axis is None else np.ascontiguousarray(np.flip(image, axis))
-        soft = segmenter.predict(view).probability
-        yield soft if axis is None else np.flip(soft, axis)
+    """What the model says of the image and of its three flipped copies, each turned back."""
+    for axes in ((), (1,), (0,), (0, 1)):
+        soft = segmenter.predict(np.ascontiguousarray(np.flip(image, axes))).probability
+        yield np.flip(soft, axes)
 
 
 def test_flips_are_averaged_for_semantic_models(lopsided):
@@ -112,8 +111,11 @@ def test_flips_are_averaged_for_semantic_models(lopsided):
     found = Segmenter(lopsided, tta=True).predict(image)
     # With logits and two classes, shares are probabilities.
     assert np.abs(found.probability - average).max() < 1e-5
-    assert np.count_nonzero(found.mask != (average > 0.5)) == 0
-    assert np.count_nonzero(found.mask != (one > 0.5)) > 0
+    # Where two copies outweigh the two others exactly, rounding decides.
+    decided = np.abs(average - 0.5) > 1e-5
+    assert decided.mean() > 0.99
+    assert np.count_nonzero((found.mask != (average > 0.5))[decided]) == 0
+    assert np.count_nonzero((found.mask != (one > 0.5))[decided]) > 0
 
 
 def test_flips_are_averaged_for_instances(detector):
@@ -122,8 +124,9 @@ def test_flips_are_averaged_for_instances(detector):
     average = np.mean(views, 0)
     found = Segmenter(detector, tta=True).predict(image)
     assert np.abs(found.probability - average).max() < 1e-6
-    assert np.array_equal(found.mask, average > 0.5)
-    assert 0 < np.count_nonzero(found.mask) < np.count_nonzero(one > 0.5)
+    # Half of the copies are enough.
+    assert np.array_equal(found.mask, average >= 0.5)
+    assert np.count_nonzero(found.mask != (one > 0.5)) > 0
 
 
 def test_instances_make_one_mask(detector):

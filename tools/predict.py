@@ -100,7 +100,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--tta", action="store_true", help="average over each image and its two flipped copies")
+    group.add_argument("--tta", action="store_true", help="average over each image and its three flipped copies")
     group.add_argument(
         "--batch-size",
         metavar="N",

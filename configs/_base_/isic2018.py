@@ -35,6 +35,7 @@ _tta_pipeline = [
                 dict(type="RandomFlip", prob=0.0, direction="horizontal"),
                 dict(type="RandomFlip", prob=1.0, direction="horizontal"),
                 dict(type="RandomFlip", prob=1.0, direction="vertical"),
+                dict(type="RandomFlip", prob=1.0, direction="diagonal"),
             ],
             [dict(type="LoadLesionMask")],
             [dict(type="PackSegInputs")],
@@ -49,6 +50,7 @@ isic = dict(
     train_pipeline=_train_pipeline,
     test_pipeline=_test_pipeline,
     tta_pipeline=_tta_pipeline,
+    tta_model=dict(type="FlipTTAModel"),
     train_dataloader=dict(
         sampler=dict(type="SeededInfiniteSampler"),
         dataset=dict(

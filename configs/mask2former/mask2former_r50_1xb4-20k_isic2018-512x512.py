@@ -9,6 +9,7 @@ num_classes = len(_base_.isic.classes)
 train_pipeline = _base_.isic.train_pipeline
 test_pipeline = _base_.isic.test_pipeline
 tta_pipeline = _base_.isic.tta_pipeline
+tta_model = _base_.isic.tta_model
 train_dataloader = _base_.isic.train_dataloader
 train_dataloader.batch_size = 4
 val_dataloader = _base_.isic.val_dataloader

@@ -1,0 +1,42 @@
+"""Averaging over flipped copies of an image."""
+
+from typing import Any
+
+from mmengine.structures import PixelData
+from mmseg.models import SegTTAModel
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+
+@MODELS.register_module()
+class FlipTTAModel(SegTTAModel):
+    """Averages over copies flipped in any direction.
+
+    MMSegmentation flips predictions back that were flipped horizontally or vertically, and fails on an assertion for
+    `diagonal`, which is both at once.
+    """
+
+    def test_step(self, data: dict[str, Any]) -> list[SegDataSample]:
+        """Predict; see `mmengine.model.BaseTTAModel`.
+
+        Args:
+            data: `inputs` and `data_samples`, each a list per view with an entry per image.
+        """
+        for view in data["data_samples"]:
+            for sample in view:
+                if sample.metainfo.get("flip_direction") == "diagonal":
+                    # Upstream takes this half of it back.
+                    sample.set_metainfo(dict(flip_direction="vertical", flipped_horizontally_too=True))
+        return super().test_step(data)
+
+    def merge_preds(self, data_samples_list: list[list[SegDataSample]]) -> list[SegDataSample]:
+        """Average the predictions of each image.
+
+        Args:
+            data_samples_list: a list per image with an entry per view, `seg_logits` (classes, H, W) float32.
+        """
+        for views in data_samples_list:
+            for sample in views:
+                if sample.metainfo.get("flipped_horizontally_too"):
+                    sample.set_data(dict(seg_logits=PixelData(data=sample.seg_logits.data.flip(-1))))
+        return super().merge_preds(data_samples_list)
