@@ -171,7 +171,7 @@ def test_wrong_option(capsys, tmp_path):
 
 def test_schedule_of_another_length(capsys):
     arguments = [MASK2FORMER, "--cfg-options", "train_cfg.max_iters=10"]
-    fails(capsys, "train", arguments, r"schedule ends after 1650 iterations, expected the 10 .* max_iters=10")
+    fails(capsys, "train", arguments, r"schedule ends after 2500 iterations, expected the 10 .* max_iters=10")
 
 
 def test_missing_data(capsys, tmp_path):
