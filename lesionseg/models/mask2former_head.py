@@ -63,7 +63,7 @@ class LesionMask2FormerHead(Mask2FormerHead):
             cls_scores_list: a tensor per image, (queries, classes + 1) logits.
             mask_preds_list: a tensor per image, (queries, h, w) logits.
             batch_gt_instances: as in `loss_by_feat`; every image's masks have the same (H, W).
-            batch_img_metas: unused, as upstream's cost functions do.
+            batch_img_metas: not used; upstream's cost functions do not look at it either.
 
         Returns:
             lists with an entry per image: classes of the queries, (queries,) int64, where the number of classes
@@ -96,7 +96,7 @@ class LesionMask2FormerHead(Mask2FormerHead):
             labels=torch.cat([each.labels for each in truths]),
             masks=point_sample(torch.cat([each.masks for each in truths])[None].float(), points)[0],
         )
-        # (queries, true masks) of the whole batch: few numbers more than those within the images.
+        # (queries, true masks) of the whole batch; those of different images are a few numbers that nobody reads.
         cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
         columns = cost.split([len(each.labels) for each in truths], dim=1)
         rows = [len(scores) for scores in cls_scores]
