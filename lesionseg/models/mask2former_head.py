@@ -1,7 +1,5 @@
 """Mask2Former's head, fit for mixed precision, and quicker to train."""
 
-from collections.abc import Sequence
-
 import torch
 from mmcv.ops import point_sample
 from mmengine.structures import InstanceData
@@ -83,14 +81,14 @@ class LesionMask2FormerHead(Mask2FormerHead):
         return labels, label_weights, mask_targets, mask_weights, sum(len(queries) for queries, _ in matches)
 
     def _match(
-        self, cls_scores: Sequence[Tensor], mask_preds: Sequence[Tensor], truths: Sequence[InstanceData]
+        self, cls_scores: list[Tensor], mask_preds: list[Tensor], truths: list[InstanceData]
     ) -> list[tuple[Tensor, Tensor]]:
         """Per image, the matched queries in ascending order and the true masks that belong to them."""
         device = cls_scores[0].device
         # The masks as channels of one picture, so that all of them are sampled at the same random points.
         points = torch.rand((1, self.num_points, 2), device=device)
         predictions = InstanceData(
-            scores=torch.cat(list(cls_scores)), masks=point_sample(torch.cat(list(mask_preds))[None], points)[0]
+            scores=torch.cat(cls_scores), masks=point_sample(torch.cat(mask_preds)[None], points)[0]
         )
         truth = InstanceData(
             labels=torch.cat([each.labels for each in truths]),
@@ -98,9 +96,8 @@ class LesionMask2FormerHead(Mask2FormerHead):
         )
         # (queries, true masks) of the whole batch; those of different images are a few numbers that nobody reads.
         cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
-        columns = cost.split([len(each.labels) for each in truths], dim=1)
-        rows = [len(scores) for scores in cls_scores]
+        columns = cost.unflatten(0, (len(truths), -1)).split([len(each.labels) for each in truths], dim=2)
         return [
-            tuple(torch.from_numpy(index).to(device) for index in linear_sum_assignment(column.split(rows)[image]))
+            tuple(torch.from_numpy(index).to(device) for index in linear_sum_assignment(column[image]))
             for image, column in enumerate(columns)
         ]
