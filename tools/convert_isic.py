@@ -8,7 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.cli import tool
-from lesionseg.data.isic import MASK_SUFFIX, RELEASES, find_release
+from lesionseg.data.isic import RELEASES, find_release
+from lesionseg.data.names import MASK_ENDING
 from lesionseg.data.pairs import SPLITS, find_pairs
 from lesionseg.data.splits import split_again
 from lesionseg.errors import DataError
@@ -108,7 +109,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     pairs.add_argument(
         "--mask-suffix",
         metavar="_ENDING",
-        default=MASK_SUFFIX,
+        default=MASK_ENDING,
         help="what ends the names of masks; those without it are taken as they are (default: %(default)s)",
     )
 

@@ -18,12 +18,20 @@ _train_pipeline = [
 ]
 # Area interpolation, as in the training copies that the converter makes.
 _test_resize = dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area")
+# With image_id, by which all tables name an image, MMSegmentation's own.
+_pack_test = dict(
+    type="PackSegInputs",
+    meta_keys=(
+        *("image_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "pad_shape", "scale_factor"),
+        *("flip", "flip_direction", "reduce_zero_label"),
+    ),
+)
 _test_pipeline = [
     dict(type="LoadLesionImage"),
     _test_resize,
     # After Resize, so that scores are on the pixels of the file.
     dict(type="LoadLesionMask"),
-    dict(type="PackSegInputs"),
+    _pack_test,
 ]
 _tta_pipeline = [
     dict(type="LoadLesionImage"),
@@ -38,7 +46,7 @@ _tta_pipeline = [
                 dict(type="RandomFlip", prob=1.0, direction="diagonal"),
             ],
             [dict(type="LoadLesionMask")],
-            [dict(type="PackSegInputs")],
+            [_pack_test],
         ],
     ),
 ]

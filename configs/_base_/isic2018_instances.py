@@ -25,7 +25,7 @@ _score = [
     dict(type="LoadLesionMask"),
     dict(
         type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "scale_factor"),
+        meta_keys=("image_id", "img_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "scale_factor"),
     ),
 ]
 _test_pipeline = [_load, _test_resize, *_score]

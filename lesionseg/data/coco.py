@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,10 +19,10 @@ from lesionseg.cli import progress
 from lesionseg.data.coco_file import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.images import picture_size
-from lesionseg.data.mask_names import MASK_SUFFIXES, mask_id
+from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
 from lesionseg.data.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.data.pairs import SPLITS, Listing, Named, Pair
-from lesionseg.data.sources import PICTURE_SUFFIXES, Source, list_files
+from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_aside
 
@@ -156,7 +156,7 @@ def _list_splits(folder: Path) -> Listing:
     listing = Listing([folder])
     for split in SPLITS:
         images, masks = folder / "images" / split, folder / "annotations" / split
-        image_ids = _named(images, _image_id, "picture", listing)
+        image_ids = _named(images, _picture_id, "picture", listing)
         mask_ids = _named(masks, mask_id, "mask", listing)
         if image_ids or mask_ids:
             listing.match(
@@ -180,9 +180,8 @@ def _named(part: Path, to_id: Callable[[str], str | None], what: str, listing: L
     return [(id, source) for id, source in ids if id is not None]
 
 
-def _image_id(name: str) -> str | None:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else None
+def _picture_id(name: str) -> str | None:
+    return image_id(name) if is_picture(name) else None
 
 
 def _json_path(folder: Path, split: str) -> Path:

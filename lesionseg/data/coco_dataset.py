@@ -12,8 +12,8 @@ from mmdet.registry import DATASETS
 from lesionseg.data.coco_file import check_annotations, check_lists, read_lists
 from lesionseg.data.coco_segmentation import read_segmentation
 from lesionseg.data.images import picture_size
-from lesionseg.data.mask_names import MASK_SUFFIXES, find_masks
-from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
+from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
+from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
 
@@ -45,7 +45,7 @@ class LesionCocoDataset(CocoDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the samples in the order of the COCO file."""
+        """List the samples in the order of the COCO file, each with its `image_id`."""
         path, image_root = Path(self.ann_file), Path(self.data_prefix["img"])
         if not image_root.is_dir():
             raise DataError(
@@ -67,6 +67,8 @@ class LesionCocoDataset(CocoDataset):
         self._check_annotations(samples, len(coco["annotations"]))
         self._check_folder(coco["images"], image_root)
         self._check_images(coco)
+        for sample in samples:
+            sample["image_id"] = image_id(Path(sample["img_path"]).relative_to(image_root))
         if self.data_prefix.get("seg"):
             self._find_masks(samples)
         self.summary = _summary(samples)
@@ -93,7 +95,7 @@ class LesionCocoDataset(CocoDataset):
         """Compare the list of images with the folder."""
         listed = {str(PurePosixPath(image["file_name"])) for image in images}
         files = list_files(root)
-        there = {source.name for source in files if source.suffix in PICTURE_SUFFIXES}
+        there = {source.name for source in files if is_picture(source.name)}
         missing, others = sorted(listed - {source.name for source in files}), sorted(there - listed)
         for names, fact in (
             (missing, f"of {len(listed)} images are not in {root}"),
@@ -128,8 +130,7 @@ class LesionCocoDataset(CocoDataset):
             read_segmentation(annotation.get("segmentation"), image["height"], image["width"], name)
 
     def _find_masks(self, samples: list[dict]) -> None:
-        root = Path(self.data_prefix["img"])
-        ids = [Path(sample["img_path"]).relative_to(root).with_suffix("").as_posix() for sample in samples]
+        ids = [sample["image_id"] for sample in samples]
         masks = find_masks(Path(self.data_prefix["seg"]), ids, self.mask_suffixes)
         for sample, id in zip(samples, ids, strict=True):
             sample["seg_map_path"] = str(masks[id])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lesionseg.data.names import image_id
 from lesionseg.errors import DataError, first_names
 
 Entry = dict[str, Any]
@@ -139,7 +140,7 @@ def category_ids(path: Path, coco: Mapping[str, list[Entry]], category: str | No
 
 def mask_name(image: Entry) -> PurePosixPath:
     """The path of an image's mask below the folder of the masks."""
-    return PurePosixPath(image["file_name"]).with_suffix(".png")
+    return PurePosixPath(f"{image_id(image['file_name'])}.png")
 
 
 def _name_checks(images: Sequence[Entry]) -> Sequence[Check]:

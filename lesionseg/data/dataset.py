@@ -1,12 +1,12 @@
 """The data set folder as MMSegmentation sees it."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from lesionseg.data.mask_names import CONVERT_HINT, MASK_SUFFIXES, find_masks
-from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
+from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture
+from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
 
@@ -35,20 +35,21 @@ class ISICDataset(BaseSegDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the samples in the order of their image paths."""
+        """List the samples in the order of their image paths, each with its `image_id`."""
         image_root = Path(self.data_prefix["img_path"])
         images = _files_by_id(image_root, self._listed_ids())
         mask_root = self.data_prefix.get("seg_map_path")
         masks = find_masks(Path(mask_root), images, self.mask_suffixes) if mask_root else {}
         return [
             dict(
+                image_id=id,
                 img_path=str(image),
                 label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
-                **({"seg_map_path": str(masks[image_id])} if masks else {}),
+                **({"seg_map_path": str(masks[id])} if masks else {}),
             )
-            for image_id, image in images.items()
+            for id, image in images.items()
         ]
 
     def _listed_ids(self) -> list[str] | None:
@@ -63,19 +64,21 @@ def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected the images. {CONVERT_HINT}")
     images: dict[str, Path] = {}
-    for path in sorted(source.path for source in list_files(root) if source.suffix in PICTURE_SUFFIXES):
-        image_id = str(path.relative_to(root).with_suffix(""))
-        if image_id in images:
-            raise DataError(f"{path}: the same id as {images[image_id]}, expected one image per id. Keep one of them.")
-        images[image_id] = path
+    for source in sorted(list_files(root), key=lambda source: PurePosixPath(source.name)):
+        if not is_picture(source.name):
+            continue
+        id, path = image_id(source.name), root / source.name
+        if id in images:
+            raise DataError(f"{path}: the same id as {images[id]}, expected one image per id. Keep one of them.")
+        images[id] = path
     if not images:
         raise DataError(f"{root}: no images, expected files like <id>.jpg. {CONVERT_HINT}")
     if ids is None:
         return images
-    unknown = [image_id for image_id in ids if image_id not in images]
+    unknown = [id for id in ids if id not in images]
     if unknown:
         raise DataError(
             f"{root}: {len(unknown)} of {len(ids)} listed ids have no image ({first_names(unknown)}), "
             "expected <id>.jpg. Correct the list or add the images."
         )
-    return {image_id: images[image_id] for image_id in sorted(set(ids))}
+    return {id: images[id] for id in sorted(set(ids))}

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.mask_names import MASK_SUFFIXES
-from lesionseg.data.sources import PICTURE_SUFFIXES, list_files
+from lesionseg.data.names import MASK_SUFFIXES, READABLE_SUFFIXES, image_id, mask_file
+from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
-# More than releases hold: whatever every build of OpenCV reads.
-IMAGE_SUFFIXES = PICTURE_SUFFIXES | {".webp", ".jpe", ".dib", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm"}
-MASK, OVERLAY, PROBABILITY = "_segmentation.png", "_overlay.jpg", "_probability.png"
+MASK, OVERLAY, PROBABILITY = mask_file(""), "_overlay.jpg", "_probability.png"
 # In folders of images: true masks, the superpixels of the releases of 2017, and what an earlier run wrote.
 _NO_IMAGES = tuple({suffix.lower() for suffix in (*MASK_SUFFIXES, MASK, OVERLAY, PROBABILITY)} - {".png"})
 _NO_IMAGES += ("_superpixels.png",)
@@ -70,7 +68,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             faults.append(f"{name}: no such file or folder, expected images. Check the path.")
             continue
         if path.exists() and not path.is_dir():
-            images, others = [Input(path.stem, path)], []
+            images, others = [Input(image_id(path.name), path)], []
         else:
             images, others = _search(matches, base)
         folders += [match for match in matches if match.is_dir()]
@@ -78,7 +76,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             notes.append(f"{name}: left out {len(others)} files that are masks or no images ({first_names(others)})")
         if not images:
             there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "no images in it"
-            kinds = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+            kinds = ", ".join(sorted(suffix[1:] for suffix in READABLE_SUFFIXES))
             faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). Check the path.")
         for image in images:
             found.setdefault(image.path.resolve(), image)
@@ -99,14 +97,14 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
             if any(part.startswith(".") for part in name.parts):
                 continue
             if _is_image(path):
-                images.append(Input(name.with_suffix("").as_posix(), path))
+                images.append(Input(image_id(name), path))
             else:
                 others[path] = path.name
     return images, list(others.values())
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
+    return path.suffix.lower() in READABLE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
 
 
 def _fixed_part(pattern: Path) -> Path:

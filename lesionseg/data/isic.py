@@ -6,11 +6,12 @@ Lesion segmentation was Part 1 or Task 1 of the challenges of 2016, 2017 and 201
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
+from lesionseg.data.names import MASK_ENDING, image_id, is_picture, without_ending
 from lesionseg.data.pairs import SPLITS, Listing, Named
-from lesionseg.data.sources import PICTURE_SUFFIXES, Archive, Source, list_files, walk
+from lesionseg.data.sources import Archive, Source, list_files, walk
 from lesionseg.errors import DataError, first_names
 
 # Year -> split -> the archives of images and of masks; the folders inside are called the same.
@@ -30,7 +31,6 @@ RELEASES = {
         "test": ("ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
     },
 }
-MASK_SUFFIX = "_segmentation"
 # The archives of 2017 hold a superpixel map beside every image, and a table of ages and sexes.
 _LEFT_OUT = ("_superpixels.png", "_metadata.csv")
 
@@ -122,13 +122,11 @@ def _add_split(listing: Listing, split: str, names: Sequence[str], parts: Parts,
     except DataError as error:
         listing.faults.append(str(error))
         return
-    listing.note_left_out([one for one in images if one.suffix not in PICTURE_SUFFIXES], "image")
-    listing.note_left_out([one for one in masks if not _is_mask(one)], "mask")
     listing.match(
         split,
-        Named(image_part, [(one.stem, one) for one in images if one.suffix in PICTURE_SUFFIXES]),
-        Named(mask_part, [(one.stem[: -len(MASK_SUFFIX)], one) for one in masks if _is_mask(one)]),
-        expected=("<id>.jpg", f"<id>{MASK_SUFFIX}.png"),
+        Named(image_part, _with_ids(listing, images, _file_id, "image")),
+        Named(mask_part, _with_ids(listing, masks, lambda source: without_ending(_file_id(source)), "mask")),
+        expected=("<id>.jpg", f"<id>{MASK_ENDING}.png"),
         advice="Extract the archive again.",
     )
 
@@ -153,8 +151,18 @@ def _sources(part: Path) -> list[Source]:
     return [file for file in files if not file.name.lower().endswith(_LEFT_OUT)]
 
 
-def _is_mask(source: Source) -> bool:
-    return source.suffix in PICTURE_SUFFIXES and source.stem.lower().endswith(MASK_SUFFIX)
+def _with_ids(
+    listing: Listing, sources: Sequence[Source], to_id: Callable[[Source], str | None], what: str
+) -> list[tuple[str, Source]]:
+    """The files that are what they should be, with their ids; the others are noted."""
+    ids = [(to_id(source) if is_picture(source.name) else None, source) for source in sources]
+    listing.note_left_out([source for id, source in ids if id is None], what)
+    return [(id, source) for id, source in ids if id is not None]
+
+
+def _file_id(source: Source) -> str:
+    """A release's ids are unique, whatever folders its files were extracted into."""
+    return image_id(PurePosixPath(source.name).name)
 
 
 def _check_one_split_an_id(listing: Listing) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lesionseg.data.sources import PICTURE_SUFFIXES, Source, list_files
+from lesionseg.data.names import image_id, is_picture, without_ending
+from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
 SPLITS = ("training", "validation", "test")
@@ -194,13 +195,13 @@ def _sort_out(
             # In nested trees a file belongs to the innermost folder that was named.
             if next(folder for folder in (root / source.name).parents if folder in roots) != root:
                 continue
-            if source.suffix not in PICTURE_SUFFIXES:
+            if not is_picture(source.name):
                 others.append(source)
                 continue
-            id = prefix + str(PurePosixPath(source.name).with_suffix(""))
-            bare = source.stem[: -len(suffix)] if suffix and source.stem.lower().endswith(suffix.lower()) else ""
+            id = prefix + image_id(source.name)
+            bare = without_ending(id, suffix)
             if root in mask_roots and (bare or root not in image_roots):
-                masks.append((id[: -len(suffix)] if bare else id, source))
+                masks.append((bare or id, source))
             else:
                 images.append((id, source))
     return images, masks, others

@@ -19,6 +19,7 @@ import numpy as np
 from lesionseg import __version__
 from lesionseg.cli import progress
 from lesionseg.data.masks import encode_mask
+from lesionseg.data.names import mask_file
 from lesionseg.data.phantom_skin import (
     HAEMOGLOBIN,
     MELANIN,
@@ -132,8 +133,9 @@ def draw_release(
             image, mask = draw_phantom(seed * 10_000_000 + number, height, width)
             inputs, truths = _split_folders(aside, splits[number])
             _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-            (inputs / f"ISIC_{number:07d}.jpg").write_bytes(jpeg.tobytes())
-            (truths / f"ISIC_{number:07d}_segmentation.png").write_bytes(encode_mask(mask > 0))
+            id = f"ISIC_{number:07d}"
+            (inputs / f"{id}.jpg").write_bytes(jpeg.tobytes())
+            (truths / mask_file(id)).write_bytes(encode_mask(mask > 0))
 
         for _ in progress(pool.map(write_pair, range(len(splits))), len(splits), "Drawing"):
             pass

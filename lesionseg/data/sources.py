@@ -10,7 +10,6 @@ from threading import Lock
 
 from lesionseg.errors import DataError
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 # What archives and operating systems put beside the data.
 _CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
 

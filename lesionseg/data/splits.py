@@ -8,8 +8,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+from lesionseg.data.names import listed_id
 from lesionseg.data.pairs import Listing, Pair
-from lesionseg.data.sources import PICTURE_SUFFIXES
 from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
@@ -108,7 +108,7 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
         )
     groups_of = defaultdict(set)
     for row in rows:
-        groups_of[_without_extension(row[id_column] or "")].add(row[columns[0]] or "")
+        groups_of[listed_id(row[id_column] or "")].add(row[columns[0]] or "")
     found = {id: groups_of.get(id) or groups_of.get(PurePosixPath(id).name, set()) for id in ids}
     for fact, wrong in (
         ("have no row", [id for id, groups in found.items() if not groups]),
@@ -122,6 +122,3 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
     return {id: group for id, (group,) in found.items() if group}
 
 
-def _without_extension(name: str) -> str:
-    path = PurePosixPath(name)
-    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_SUFFIXES else name

@@ -18,7 +18,8 @@ from mmengine.config import Config
 from lesionseg.data.images import read_image
 from lesionseg.data.inputs import find_inputs
 from lesionseg.data.phantom import draw_phantom
-from lesionseg.data.sources import PICTURE_SUFFIXES
+from lesionseg.data.names import is_picture
+from lesionseg.data.sources import list_files
 from lesionseg.deploy.card import SEMANTIC, ModelCard
 from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
 from lesionseg.deploy.graph import finish, simplify
@@ -297,5 +298,6 @@ def _split_images(cfg: Config, split: str, most: int) -> list[Path]:
     dataset = cfg[f"{split}_dataloader"].dataset
     prefix = dataset.data_prefix
     folder = Path(dataset.data_root) / (prefix.get("img_path") or prefix.get("img"))
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    files = list_files(folder) if folder.is_dir() else []
+    images = [folder / file.name for file in files if is_picture(file.name)]
     return images if len(images) <= most else [images[len(images) * number // most] for number in range(most)]

@@ -9,8 +9,9 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from lesionseg.data.masks import encode_mask
+from lesionseg.data.names import mask_file
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.results import ImageResult, image_ids, pack_mask, unpack_mask
+from lesionseg.evaluation.results import ImageResult, pack_mask, unpack_mask
 from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
 
@@ -78,12 +79,13 @@ class LesionMetric(BaseMetric):
 
         Args:
             data_batch: not used.
-            data_samples: data samples as dicts, with `img_path`, `seg_map_path`, `ori_shape` (H, W),
+            data_samples: data samples as dicts, with `image_id`, `img_path`, `seg_map_path`, `ori_shape` (H, W),
                 `gt_sem_seg` and a prediction: `pred_sem_seg`, see `lesion_prediction`, or `pred_instances` with
                 `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion.
 
         Raises:
-            DataError: a truth is missing, is not on original pixels, or holds something else than 0 and 1.
+            DataError: an id or a truth is missing, the truth is not on original pixels or holds something else than 0
+                and 1.
         """
         for sample in data_samples:
             truth = lesion_truth(sample)
@@ -96,6 +98,7 @@ class LesionMetric(BaseMetric):
                 _check_size(mask, name, sample)
             self.results.append(
                 dict(
+                    id=lesion_id(sample),
                     image=sample["img_path"],
                     truth=sample["seg_map_path"],
                     counts=Confusion.from_masks(truth, prediction),
@@ -127,20 +130,33 @@ class LesionMetric(BaseMetric):
         """
         if not results:
             raise DataError("lesion metric: no images, expected at least one. Check the data set of the evaluation.")
-        ids = image_ids([result["image"] for result in results])
-        twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
+        ids = [result["id"] for result in results]
+        twice = [id for id, times in Counter(ids).items() if times > 1]
         if twice:
             image = results[ids.index(twice[0])]["image"]
             raise DataError(
                 f"{image}: {len(twice)} ids occur more than once ({first_names(twice)}), expected every image once. "
                 "Rename the images, or list each of them once."
             )
-        table = [ImageResult(id=image_id, **result) for image_id, result in zip(ids, results, strict=True)]
-        self.table = sorted(table, key=lambda row: row.id)
+        self.table = sorted((ImageResult(**result) for result in results), key=lambda row: row.id)
         if self.out_dir is not None:
             write_masks(self.out_dir, self.table)
         pooled = pooled_scores(row.counts for row in self.table)
         return mean_scores([row.scores for row in self.table]) | {f"pooled_{name}": pooled[name] for name in pooled}
+
+
+def lesion_id(data_sample: dict) -> str:
+    """Take the image's id from a data sample.
+
+    Raises:
+        DataError: its pipeline has dropped it.
+    """
+    if "image_id" not in data_sample:
+        raise DataError(
+            f"{data_sample['img_path']}: its sample has no image_id, expected the id that the data set gave it. Add "
+            "'image_id' to the meta_keys of the pipeline's last step, as configs/_base_ does."
+        )
+    return data_sample["image_id"]
 
 
 def lesion_truth(data_sample: dict) -> np.ndarray:
@@ -210,7 +226,7 @@ def lesion_of_instances(
 def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
     """Write the predictions as `<id>_segmentation.png`, gray 0 = skin and 255 = lesion."""
     for row in table:
-        write_bytes(Path(folder) / f"{row.id}_segmentation.png", encode_mask(unpack_mask(row.prediction)))
+        write_bytes(Path(folder) / mask_file(row.id), encode_mask(unpack_mask(row.prediction)))
 
 
 def _class_indices(field: dict) -> np.ndarray:

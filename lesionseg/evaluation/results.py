@@ -1,9 +1,6 @@
 """What is kept of every measured image: counts and the prediction in compact form, never pixels."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -16,7 +13,7 @@ class ImageResult:
     """One measured image.
 
     Attributes:
-        id: the image's name without suffix, with its sub-folder where there is one; see `image_ids`.
+        id: of the image, see `lesionseg.data.names.image_id`.
         image: path of the image.
         truth: path of its true mask.
         counts: pixels of the original image.
@@ -65,14 +62,3 @@ def pack_mask(lesion: np.ndarray) -> dict:
 def unpack_mask(rle: dict) -> np.ndarray:
     """Undo `pack_mask`: (H, W) bool, True = lesion."""
     return coco_mask.decode(rle).astype(bool)
-
-
-def image_ids(paths: Sequence[str]) -> list[str]:
-    """Name images by their paths: relative to the innermost folder that holds them all, without suffix.
-
-    Images of one folder are named by their file names alone; images in several folders keep the part of the
-    path in which they differ. A trailing `_segmentation` is dropped, so that it can be added to a mask's name.
-    """
-    paths = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(path) for path in paths])
-    return [PurePath(path).relative_to(root).with_suffix("").as_posix().removesuffix("_segmentation") for path in paths]

@@ -1,5 +1,7 @@
 """Draws the masks and data samples that the tests of this folder share."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -24,10 +26,14 @@ def draw_pair(index: int) -> tuple[np.ndarray, np.ndarray]:
     return truth.astype(bool), prediction.astype(bool)
 
 
-def make_sample(image, mask, truth: np.ndarray, prediction: np.ndarray, ori_shape=(HEIGHT, WIDTH)) -> SegDataSample:
-    """Make what a model of MMSegmentation returns for one image."""
+def make_sample(
+    image, mask, truth: np.ndarray, prediction: np.ndarray, ori_shape=(HEIGHT, WIDTH), id: str | None = None
+) -> SegDataSample:
+    """Make what a model of MMSegmentation returns for one image, whose id is its name unless another is given."""
     return SegDataSample(
-        metainfo=dict(img_path=str(image), seg_map_path=str(mask), ori_shape=ori_shape),
+        metainfo=dict(
+            image_id=id or Path(image).stem, img_path=str(image), seg_map_path=str(mask), ori_shape=ori_shape
+        ),
         gt_sem_seg=PixelData(data=torch.from_numpy(truth[None].astype(np.int64))),
         pred_sem_seg=PixelData(data=torch.from_numpy(prediction[None].astype(np.int64))),
     )

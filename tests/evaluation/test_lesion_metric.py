@@ -9,12 +9,13 @@ from mmengine.evaluator import Evaluator
 
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
-from lesionseg.evaluation.results import image_ids, pack_mask, unpack_mask
+from lesionseg.evaluation.results import pack_mask, unpack_mask
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, mean_scores, per_image_scores, pooled_scores
 
 
-def sample_of(index: int, folder: str = "images"):
-    return make_sample(f"{folder}/ISIC_{index:07}.jpg", f"masks/ISIC_{index:07}.png", *draw_pair(index))
+def sample_of(index: int, folder: str = ""):
+    id = f"{folder}ISIC_{index:07}"
+    return make_sample(f"images/{id}.jpg", f"masks/{id}.png", *draw_pair(index), id=id)
 
 
 def counts_of(indices) -> list[Confusion]:
@@ -62,7 +63,7 @@ def test_memory_stays_flat():
 
 def test_masks_are_written_in_the_form_of_a_submission(tmp_path):
     metric = LesionMetric(out_dir=str(tmp_path / "masks"))
-    metric.process({}, [sample_of(3, "images").to_dict(), sample_of(3, "images/second").to_dict()])
+    metric.process({}, [sample_of(3).to_dict(), sample_of(3, "second/").to_dict()])
     metric.evaluate(2)
 
     written = sorted(path.relative_to(tmp_path / "masks").as_posix() for path in tmp_path.rglob("*.png"))
@@ -70,20 +71,6 @@ def test_masks_are_written_in_the_form_of_a_submission(tmp_path):
     picture = cv2.imread(str(tmp_path / "masks" / written[0]), cv2.IMREAD_UNCHANGED)
     assert picture.dtype == np.uint8
     assert np.array_equal(picture, draw_pair(3)[1] * np.uint8(255))
-
-
-@pytest.mark.parametrize(
-    ("paths", "ids"),
-    [
-        (["/data/images/a.jpg"], ["a"]),
-        (["/data/images/b.jpg", "/data/images/a.png"], ["b", "a"]),
-        (["/data/images/1/a.jpg", "/data/images/2/a.jpg"], ["1/a", "2/a"]),
-        (["/data/images/a.jpg", "/data/images/2/a.jpg"], ["a", "2/a"]),
-        (["images/a.v2.jpg", "images/c_segmentation.png"], ["a.v2", "c"]),
-    ],
-)
-def test_ids_keep_the_sub_folder(paths, ids):
-    assert image_ids(paths) == ids
 
 
 def test_packed_masks_are_exact():
@@ -105,6 +92,13 @@ def test_masks_of_another_size_than_the_image_are_refused(which):
     field = dict(truth="gt_sem_seg", prediction="pred_sem_seg")[which]
     sample[field]["data"] = torch.zeros(1, WIDTH, HEIGHT, dtype=torch.int64)
     with pytest.raises(DataError, match=rf"images/ISIC_0000003\.jpg: a {which} of 24x36 pixels, .* original 36x24"):
+        LesionMetric().process({}, [sample])
+
+
+def test_a_pipeline_that_drops_the_id_is_an_error():
+    sample = sample_of(3).to_dict()
+    del sample["image_id"]
+    with pytest.raises(DataError, match=r"images/ISIC_0000003\.jpg: its sample has no image_id, .* meta_keys"):
         LesionMetric().process({}, [sample])
 
 
@@ -161,6 +155,7 @@ def detected(detections, truth=(0, 10, 0, 10)):
     mask = np.zeros((1, HEIGHT, WIDTH), np.uint8)
     mask[0, truth[0] : truth[1], truth[2] : truth[3]] = 1
     return dict(
+        image_id="a",
         img_path="images/a.jpg",
         seg_map_path="masks/a.png",
         ori_shape=(HEIGHT, WIDTH),
