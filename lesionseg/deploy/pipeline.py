@@ -10,6 +10,7 @@ import numpy as np
 
 from lesionseg.deploy.card import MASK_SCORES, ModelCard
 from lesionseg.errors import DataError
+from lesionseg.pixels.instances import choose_instances
 
 _INTERPOLATIONS = dict(
     area=cv2.INTER_AREA,
@@ -178,12 +179,7 @@ def lesion_detections(
         card: of the model; its `score_rule` and `min_score` decide.
     """
     scores = np.where(labels == 0, dets[:, 4], 0)
-    if card.score_rule == "top1":
-        kept = np.argsort(-scores, kind="stable")[:1]
-        kept = kept[scores[kept] > 0]
-    else:
-        kept = np.argsort(-scores, kind="stable")
-        kept = kept[(scores[kept] >= card.min_score) & (scores[kept] > 0)]
+    kept = choose_instances(scores, card.score_rule, card.min_score)
     factors = np.float32([prepared.content[1] / prepared.original[1], prepared.content[0] / prepared.original[0]] * 2)
     pasted = masks.shape[1:] == prepared.tensor.shape[1:]
     return Detections(dets[kept, :4] / factors, scores[kept], masks[kept], pasted)

@@ -8,6 +8,7 @@ from torch import nn
 from lesionseg.deploy.card import SEMANTIC, ModelCard
 from lesionseg.deploy.found import Found
 from lesionseg.deploy.pipeline import Prepared
+from lesionseg.pixels.instances import choose_instances
 
 
 @torch.inference_mode()
@@ -33,5 +34,5 @@ def predict(module: nn.Module, prepared: Prepared, card: ModelCard) -> Found:
     found = module.predict(inputs, [sample])[0].pred_instances
     lesions = found[found.labels == 0]
     masks, scores = lesions.masks.cpu().numpy(), lesions.scores.cpu().numpy()
-    kept = scores.argsort()[::-1][:1] if card.score_rule == "top1" else scores >= card.min_score
+    kept = choose_instances(scores, card.score_rule, card.min_score)
     return Found(masks[kept].any(0), None, lesions.bboxes.cpu().numpy(), scores, masks)

@@ -14,15 +14,16 @@ from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.results import ImageResult, pack_mask, unpack_mask
 from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
+from lesionseg.pixels.instances import BEST, TOP1, UNION, choose_instances
 
 LESION = 1
 # The class index of a detector's first class; it has none for the background.
 LESION_INSTANCE = 0
 # How a detector's instances become one mask, and what a report says of it.
 INSTANCE_RULES = {
-    "union": "The prediction is the union of all detections with a score of at least {}.",
-    "top1": "The prediction is the detection with the highest score.",
-    "best": "The prediction is the detection that overlaps the truth most: optimistic, only to compare with papers.",
+    UNION: "The prediction is the union of all detections with a score of at least {}.",
+    TOP1: "The prediction is the detection with the highest score.",
+    BEST: "The prediction is the detection that overlaps the truth most: optimistic, only to compare with papers.",
 }
 
 
@@ -52,7 +53,7 @@ class LesionMetric(BaseMetric):
 
     default_prefix = "lesion"
 
-    def __init__(self, instances: str = "union", min_score: float = 0.5, out_dir: str | None = None, **kwargs) -> None:
+    def __init__(self, instances: str = UNION, min_score: float = 0.5, out_dir: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         if instances not in INSTANCE_RULES:
             raise DataError(f"LesionMetric: instances={instances}, expected {' or '.join(INSTANCE_RULES)}. Choose one.")
@@ -72,7 +73,7 @@ class LesionMetric(BaseMetric):
     @property
     def optimistic(self) -> bool:
         """Whether the predictions were chosen by looking at the truth."""
-        return self._of_instances and self.instances == "best"
+        return self._of_instances and self.instances == BEST
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch.
@@ -117,7 +118,12 @@ class LesionMetric(BaseMetric):
         lesions = labels == LESION_INSTANCE
         if not lesions.all():
             masks, scores = masks[lesions], scores[lesions]
-        return lesion_of_instances(masks, scores, truth, self.instances, self.min_score)
+        if not len(masks):
+            return np.zeros(truth.shape, bool)
+        overlaps = None
+        if self.instances == BEST:
+            overlaps = np.array([jaccard(Confusion.from_masks(truth, mask)) for mask in masks])
+        return masks[choose_instances(scores, self.instances, self.min_score, overlaps)].any(0)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Compute the scores of the whole set, fill `table` and write the masks.
@@ -197,30 +203,6 @@ def lesion_prediction(data_sample: dict) -> np.ndarray:
         (H, W) bool, True = lesion.
     """
     return _class_indices(data_sample["pred_sem_seg"]) == LESION
-
-
-def lesion_of_instances(
-    masks: np.ndarray, scores: np.ndarray, truth: np.ndarray, rule: str, min_score: float
-) -> np.ndarray:
-    """Make one lesion mask of a detector's instances.
-
-    Args:
-        masks: (N, H, W) bool, True = lesion; N may be 0.
-        scores: (N,) float, 0..1.
-        truth: (H, W) bool; only `best` looks at it.
-        rule: `union`, `top1` or `best`; see LesionMetric.
-        min_score: 0..1, the least score of an instance in `union`.
-
-    Returns:
-        (H, W) bool, True = lesion; all False without instances.
-    """
-    if not len(masks):
-        return np.zeros(truth.shape, bool)
-    if rule == "union":
-        return masks[scores >= min_score].any(0)
-    if rule == "top1":
-        return masks[scores.argmax()]
-    return max(masks, key=lambda mask: jaccard(Confusion.from_masks(truth, mask)))
 
 
 def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
