@@ -9,7 +9,6 @@ import numpy as np
 
 from lesionseg.data.images import read_image
 from lesionseg.data.masks import encode_mask
-from lesionseg.deploy.card import SEMANTIC
 from lesionseg.deploy.engines import Model, is_onnx, open_model
 from lesionseg.deploy.pipeline import (
     MASK_THRESHOLD,
@@ -23,6 +22,7 @@ from lesionseg.deploy.pipeline import (
     prepare,
     probability_of_margin,
 )
+from lesionseg.engine.families import SEMANTIC
 from lesionseg.errors import DataError
 from lesionseg.files import write_bytes
 from lesionseg.postprocess import PostProcessing

@@ -89,4 +89,3 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
             f"{root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. Keep one of them."
         )
     return {id: masks[0] for id, masks in found.items()}
-

@@ -120,5 +120,3 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
                 f"expected one row for each {id_column}. Correct the table."
             )
     return {id: group for id, (group,) in found.items() if group}
-
-

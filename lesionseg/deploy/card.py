@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 
+from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 
-SEMANTIC, INSTANCES = "semantic", "instances"
 MASK_SCORES, LOGITS = "mask_scores", "logits"
 # A file without it was not exported here. It counts up when a reader of older files would misread newer ones.
 FORMAT_KEY, FORMAT = "lesionseg_format", "1"

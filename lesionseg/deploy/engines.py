@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from lesionseg.deploy.card import INSTANCES, ModelCard
+from lesionseg.deploy.card import ModelCard
+from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 
 MODEL_FILE = "model.onnx"

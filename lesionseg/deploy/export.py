@@ -17,10 +17,10 @@ from mmengine.config import Config
 
 from lesionseg.data.images import read_image
 from lesionseg.data.inputs import find_inputs
-from lesionseg.data.phantom import draw_phantom
 from lesionseg.data.names import is_picture
+from lesionseg.data.phantom import draw_phantom
 from lesionseg.data.sources import list_files
-from lesionseg.deploy.card import SEMANTIC, ModelCard
+from lesionseg.deploy.card import ModelCard
 from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
 from lesionseg.deploy.graph import finish, simplify
 from lesionseg.deploy.mask_rcnn import export_mask_rcnn
@@ -32,6 +32,7 @@ from lesionseg.deploy.segmentor import export_segmentor
 from lesionseg.deploy.tensorrt import Shapes, build_engine, load_tensorrt
 from lesionseg.deploy.torch_model import TorchModel
 from lesionseg.engine.config import Options
+from lesionseg.engine.families import SEMANTIC, family_for, family_of
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report import file_sha256
 from lesionseg.files import write_bytes, write_text
@@ -48,8 +49,6 @@ _FILES = (
     "model.engine.json",
 )
 PRECISIONS = ("float32", "float16", "int8")
-# By task, MMDeploy's names.
-_CODEBASES = dict(semantic="mmseg", instances="mmdet")
 _DEFAULT_CONFIGS = dict(semantic="segmentation_onnxruntime_dynamic.py", instances="instance-seg_onnxruntime_dynamic.py")
 _PARITY_IMAGES, _CALIBRATION_IMAGES = 50, 100
 # Of which a simplified graph has to have the same outputs, bit by bit.
@@ -141,9 +140,10 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
         _thresholds(cfg, "int8")
     except Exception as error:  # A config is code: it can fail in any way.
         raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
-    if codebase != _CODEBASES[card.task]:
+    expected = family_for(card.task).scope
+    if codebase != expected:
         raise DataError(
-            f"{path}: a deploy config for {codebase}, expected one for {_CODEBASES[card.task]}, of which the model is. "
+            f"{path}: a deploy config for {codebase}, expected one for {expected}, of which the model is. "
             f"Take {_DEFAULT_CONFIGS[card.task]}."
         )
     if engine not in ENGINES:
@@ -297,7 +297,7 @@ def _split_images(cfg: Config, split: str, most: int) -> list[Path]:
     """Up to so many images of a split, spread over it evenly."""
     dataset = cfg[f"{split}_dataloader"].dataset
     prefix = dataset.data_prefix
-    folder = Path(dataset.data_root) / (prefix.get("img_path") or prefix.get("img"))
+    folder = Path(dataset.data_root) / prefix[family_of(cfg).image_prefix]
     files = list_files(folder) if folder.is_dir() else []
     images = [folder / file.name for file in files if is_picture(file.name)]
     return images if len(images) <= most else [images[len(images) * number // most] for number in range(most)]

@@ -6,10 +6,10 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
-from lesionseg.deploy.card import SEMANTIC
 from lesionseg.deploy.engines import check_task, open_model
 from lesionseg.deploy.found import find
 from lesionseg.deploy.pipeline import prepare
+from lesionseg.engine.families import SEMANTIC
 from lesionseg.inference import Segmenter
 
 

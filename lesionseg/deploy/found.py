@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lesionseg.deploy.card import SEMANTIC
 from lesionseg.deploy.engines import Model
 from lesionseg.deploy.pipeline import (
     MASK_THRESHOLD,
@@ -16,6 +15,7 @@ from lesionseg.deploy.pipeline import (
     margin,
     original_scores,
 )
+from lesionseg.engine.families import SEMANTIC
 
 
 @dataclass(frozen=True)

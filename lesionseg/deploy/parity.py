@@ -11,12 +11,12 @@ from pycocotools import mask as coco_mask
 
 from lesionseg.cli import progress
 from lesionseg.data.images import encode_jpeg, read_image
-from lesionseg.deploy.card import SEMANTIC
 from lesionseg.deploy.engines import Model
 from lesionseg.deploy.found import Found, find
 from lesionseg.deploy.pipeline import prepare
 from lesionseg.deploy.stock import predict
 from lesionseg.deploy.torch_model import TorchModel
+from lesionseg.engine.families import SEMANTIC
 from lesionseg.evaluation.pictures import outline_picture
 from lesionseg.evaluation.results import pack_mask
 from lesionseg.evaluation.scores import Confusion, jaccard

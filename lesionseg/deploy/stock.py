@@ -5,9 +5,10 @@ from mmdet.structures import DetDataSample
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from lesionseg.deploy.card import SEMANTIC, ModelCard
+from lesionseg.deploy.card import ModelCard
 from lesionseg.deploy.found import Found
 from lesionseg.deploy.pipeline import Prepared
+from lesionseg.engine.families import SEMANTIC
 from lesionseg.pixels.instances import choose_instances
 
 

@@ -5,8 +5,6 @@ from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 
-import mmdet.registry
-import mmseg.registry
 import numpy as np
 import torch
 from mmdet.models.dense_heads import MaskFormerHead
@@ -22,15 +20,15 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from lesionseg.deploy.card import INSTANCES, LOGITS, MASK_SCORES, SEMANTIC, ModelCard
+from lesionseg.deploy.card import LOGITS, MASK_SCORES, ModelCard
 from lesionseg.deploy.pipeline import MASK_THRESHOLD
 from lesionseg.engine.checkpoint import check_fit, load_file
 from lesionseg.engine.config import Options, config_text, evaluators, is_metric, load_config
+from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report import file_sha256
 
 _SUPPORTED = "MMSegmentation's EncoderDecoder (Mask2Former, SegFormer and others) or MMDetection's Mask R-CNN"
-_REGISTRIES = dict(mmseg=mmseg.registry, mmdet=mmdet.registry)
 _VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
 
 
@@ -76,7 +74,7 @@ def build_module(cfg: Config, config: str) -> nn.Module:
     Raises:
         DataError: its kind is not supported.
     """
-    module = revert_sync_batchnorm(_REGISTRIES[cfg.default_scope].MODELS.build(cfg.model)).eval()
+    module = revert_sync_batchnorm(family_of(cfg).registry.MODELS.build(cfg.model)).eval()
     if isinstance(module, EncoderDecoder):
         if module.out_channels < 2:
             raise DataError(
@@ -204,5 +202,5 @@ def _test_resize(cfg: Config, config: str) -> dict:
 
 def _classes(cfg: Config) -> tuple[str, ...]:
     dataset = cfg.test_dataloader.dataset
-    metainfo = {**_REGISTRIES[cfg.default_scope].DATASETS.get(dataset.type).METAINFO, **dataset.get("metainfo", {})}
+    metainfo = {**family_of(cfg).registry.DATASETS.get(dataset.type).METAINFO, **dataset.get("metainfo", {})}
     return tuple(metainfo["classes"])

@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
+from lesionseg.engine.families import family_of
+
 # As malloc.h numbers them.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -39,8 +41,7 @@ def use_cpu_precision(cfg: Config) -> str:
     if cfg.optim_wrapper.type != "AmpOptimWrapper" or torch.cuda.is_available():
         return ""
     use_float32(cfg)
-    # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
-    if cfg.default_scope == "mmseg" and computes_in_bfloat16():
+    if family_of(cfg).bfloat16 and computes_in_bfloat16():
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
         return "No GPU: mixed precision is the CPU's, of bfloat16 and float32."
     return "No GPU: training in full precision instead of the mixed one."

@@ -19,6 +19,7 @@ from lesionseg.data.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
 from lesionseg.engine.config import Options, check_schedule, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision
+from lesionseg.engine.families import family_of
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -158,8 +159,7 @@ def _for_test(cfg: Config, out: str | None) -> Config:
 def _use_exported(cfg: Config, path: str, tta: bool) -> None:
     """Put an exported model in the place of the config's own; it prepares images itself."""
     import_module("lesionseg.deploy.exported_model")
-    task = "semantic" if cfg.default_scope == "mmseg" else "instances"
-    cfg.model = ConfigDict(type="mmengine.ExportedModel", path=path, task=task, tta=tta)
+    cfg.model = ConfigDict(type="mmengine.ExportedModel", path=path, task=family_of(cfg).task, tta=tta)
     cfg.data_preprocessor = None
     dataset = cfg.test_dataloader.dataset
     dataset.pipeline = [step for step in dataset.pipeline if step["type"] != "Resize"]

@@ -5,9 +5,7 @@ import numpy as np
 UNION, TOP1, BEST = RULES = ("union", "top1", "best")
 
 
-def choose_instances(
-    scores: np.ndarray, rule: str, min_score: float, overlaps: np.ndarray | None = None
-) -> np.ndarray:
+def choose_instances(scores: np.ndarray, rule: str, min_score: float, overlaps: np.ndarray | None = None) -> np.ndarray:
     """Choose the instances of which the lesion is the union.
 
     Args:

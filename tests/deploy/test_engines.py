@@ -10,9 +10,9 @@ import pytest
 from drawn_models import CARD, instance_model, semantic_model
 from helpers import ROOT
 
-from lesionseg.deploy.card import INSTANCES, SEMANTIC
 from lesionseg.deploy.engines import OnnxModel, OpenVinoModel, check_task, is_onnx, open_model
 from lesionseg.deploy.tensorrt import Shapes, build_engine, check_shapes
+from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 
 ON_CPU = ["onnxruntime", "openvino"]

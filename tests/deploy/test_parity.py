@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from lesionseg.deploy.card import INSTANCES, SEMANTIC
 from lesionseg.deploy.found import Found
 from lesionseg.deploy.measure import latencies
 from lesionseg.deploy.parity import ImageParity, Parity, Thresholds, twins
+from lesionseg.engine.families import INSTANCES, SEMANTIC
 
 SIZE = (40, 60)
 

@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
-from lesionseg.deploy.card import INSTANCES, LOGITS, MASK_SCORES
+from lesionseg.deploy.card import LOGITS, MASK_SCORES
 from lesionseg.deploy.pipeline import (
     Prepared,
     lesion_detections,
@@ -24,6 +24,7 @@ from lesionseg.deploy.pipeline import (
     prepare,
     probability_of_margin,
 )
+from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 
 # (height, width): odd, landscape, portrait, smaller and much larger than the scale, and square.

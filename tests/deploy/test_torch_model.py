@@ -6,12 +6,13 @@ from helpers import MASK2FORMER, ROOT, draw_pair
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from lesionseg.deploy.card import INSTANCES, MASK_SCORES, SEMANTIC
+from lesionseg.deploy.card import MASK_SCORES
 from lesionseg.deploy.found import find
 from lesionseg.deploy.pipeline import prepare
 from lesionseg.deploy.stock import predict
 from lesionseg.deploy.torch_model import TorchModel, build_module, content_size
 from lesionseg.engine.config import Options, load_config
+from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 
 MASK_RCNN = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")

@@ -1,0 +1,62 @@
+"""Whether a config is MMSegmentation's or MMDetection's, and what follows from it: the only place that asks."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lesionseg.errors import DataError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+SEMANTIC, INSTANCES = "semantic", "instances"
+
+
+@dataclass(frozen=True)
+class Family:
+    """The configs of one of OpenMMLab's toolboxes.
+
+    Attributes:
+        scope: `default_scope` of its configs, the name of its package and, to MMDeploy, of its codebase.
+        task: `semantic`, one class a pixel, or `instances`, boxes with masks.
+        toolbox: its name in a message.
+        image_prefix: which entry of a data set's `data_prefix` is the folder of the images.
+        bfloat16: whether its models keep what they find when they train in bfloat16 on a CPU.
+    """
+
+    scope: str
+    task: str
+    toolbox: str
+    image_prefix: str
+    bfloat16: bool
+
+    @property
+    def registry(self) -> Any:
+        """The module with its registries, such as `registry.MODELS`."""
+        return import_module(f"{self.scope}.registry")
+
+
+FAMILIES = (
+    Family("mmseg", SEMANTIC, "MMSegmentation", image_prefix="img_path", bfloat16=True),
+    # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
+    Family("mmdet", INSTANCES, "MMDetection", image_prefix="img", bfloat16=False),
+)
+
+
+def family_of(cfg: "Config") -> Family:
+    """The family of a config.
+
+    Raises:
+        DataError: it is of neither.
+    """
+    scope = cfg.get("default_scope")
+    for family in FAMILIES:
+        if family.scope == scope:
+            return family
+    known = " or ".join(f"{family.scope} ({family.toolbox})" for family in FAMILIES)
+    raise DataError(f"{cfg.filename}: default_scope={scope}, expected {known}. Inherit from a config of one of them.")
+
+
+def family_for(task: str) -> Family:
+    """The family of the models for a task, `semantic` or `instances`."""
+    return next(family for family in FAMILIES if family.task == task)
