@@ -20,6 +20,7 @@ from lesionseg.data.images import read_image
 from lesionseg.data.preflight import check_masks
 from lesionseg.data.transforms import LoadLesionImage
 from lesionseg.errors import DataError
+from lesionseg.tables import Grid, terminal_table
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,8 @@ def input_rows(cfg: Config, originals: str | None, images: int, rounds: int) -> 
 
 def input_table(rows: Sequence[Row]) -> str:
     """Set the rows in a table."""
-    lines = [f"{'':52}{'images/s a core':>16}{'x stock':>10}"]
-    lines += [f"{row.name:52}{row.images_per_second:16.1f}{row.times_stock:10.2f}" for row in rows]
-    return "\n".join(lines)
+    cells = [[row.name, f"{row.images_per_second:.1f}", f"{row.times_stock:.2f}"] for row in rows]
+    return terminal_table(Grid(["way", "images/s a core", "x stock"], cells))
 
 
 def decode_difference(cfg: Config, images: int) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from lesionseg.cli import progress
 from lesionseg.data.convert import convert
 from lesionseg.data.isic import find_release
 from lesionseg.data.sources import Source
+from lesionseg.tables import Grid, terminal_table
 
 
 def convert_seconds(raw: Path, short_edge: int, workers: int, rounds: int) -> dict[str, float]:
@@ -61,9 +62,8 @@ def convert_seconds(raw: Path, short_edge: int, workers: int, rounds: int) -> di
 def convert_table(seconds: dict[str, float]) -> str:
     """Set the times in a table, with their ratios to the first."""
     decoding = next(iter(seconds.values()))
-    lines = [f"{'':40}{'seconds':>10}{'x decoding':>12}"]
-    lines += [f"{name:40}{time_taken:10.2f}{time_taken / decoding:12.2f}" for name, time_taken in seconds.items()]
-    return "\n".join(lines)
+    cells = [[name, f"{taken:.2f}", f"{taken / decoding:.2f}"] for name, taken in seconds.items()]
+    return terminal_table(Grid(["way", "seconds", "x decoding"], cells))
 
 
 def _decode(source: Source) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lesionseg import ops
 from lesionseg.environment import compiled_operators
+from lesionseg.tables import Grid, terminal_table
 
 ROUNDS = 10
 IMAGE = 512
@@ -43,11 +44,11 @@ def run(device: str) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """Set the rows in a table, with the ratio of plain to compiled."""
-    lines = [f"{'milliseconds':60}{'plain PyTorch':>14}{'compiled':>10}{'ratio':>7}"]
+    cells = []
     for operator, plain, compiled in rows:
-        rest = f"{compiled:10.1f}{plain / compiled:7.2f}" if compiled else f"{'-':>10}{'-':>7}"
-        lines.append(f"{operator:60}{plain:14.1f}{rest}")
-    return "\n".join(lines)
+        rest = [f"{compiled:.1f}", f"{plain / compiled:.2f}"] if compiled else ["-", "-"]
+        cells.append([operator, f"{plain:.1f}", *rest])
+    return terminal_table(Grid(["milliseconds", "plain PyTorch", "compiled", "ratio"], cells))
 
 
 def _calls(generator: torch.Generator, device: torch.device) -> Iterator[tuple[str, Callable[[ModuleType], object]]]:

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
+from lesionseg.tables import Grid, terminal_table
 
 STOCK, OURS = WAYS = "float32, MMEngine alone", "as tools/train.py does"
 BATCHES = 4
@@ -68,9 +69,8 @@ def train_rows(options: Options, steps: int, rounds: int) -> list[Row]:
 
 def train_table(rows: list[Row]) -> str:
     """Set the rows in a table."""
-    lines = [f"{'training step':30}{'ms':>8}{'times stock':>13}"]
-    lines += [f"{row.name:30}{1000 * row.seconds:8.0f}{row.times_stock:13.2f}" for row in rows]
-    return "\n".join(lines)
+    cells = [[row.name, f"{1000 * row.seconds:.0f}", f"{row.times_stock:.2f}"] for row in rows]
+    return terminal_table(Grid(["training step", "ms", "x stock"], cells))
 
 
 # Of a process of its own: a model, its optimizer and batches.

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from lesionseg.tables import named_values
+
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
     "lesionseg",
@@ -60,8 +62,7 @@ class Report(NamedTuple):
     faults: list[Fault]
 
     def __str__(self) -> str:
-        width = max(len(label) for label, _ in self.facts)
-        lines = [f"{label:{width}}  {text}" for label, text in self.facts]
+        lines = named_values(self.facts, indent="")
         for number, fault in enumerate(self.faults, 1):
             lines += ["", f"fault {number}: {fault.what}", f"  run: {fault.command}"]
         verdict = {0: "all is well", 1: "1 fault"}.get(len(self.faults), f"{len(self.faults)} faults")

@@ -1,14 +1,12 @@
 """Images on disk -> masks on disk and a table: read ahead, predicted in batches, written behind."""
 
-import csv
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from io import StringIO
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -22,6 +20,7 @@ from lesionseg.data.outlines import outline_picture
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_bytes, write_text
 from lesionseg.inference import Prediction, Segmenter
+from lesionseg.tables import csv_text
 
 TABLE = "predictions.csv"
 _THREADS = 4
@@ -143,7 +142,8 @@ def predict_files(
             rows = [row for row in written if row]
     finally:
         pool.shutdown(cancel_futures=True)
-    write_text(outputs.folder / TABLE, table(rows))
+    header = [field.name for field in fields(Row)]
+    write_text(outputs.folder / TABLE, csv_text(header, map(asdict, rows), digits=6))
     return rows, faults
 
 
@@ -314,15 +314,3 @@ def encode_probability(probability: np.ndarray) -> bytes:
     done, data = cv2.imencode(".png", gray)
     assert done
     return data.tobytes()
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Lay out `predictions.csv`: a header, then a line an image; what does not apply is empty."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = [field.name for field in fields(Row)]
-    writer.writerow(names)
-    for row in rows:
-        cells = [getattr(row, name) for name in names]
-        writer.writerow([f"{cell:.6f}" if isinstance(cell, float) else cell for cell in cells])
-    return text.getvalue()

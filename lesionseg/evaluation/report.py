@@ -1,23 +1,22 @@
 """Measured images -> tables, plots and their provenance."""
 
-import csv
 import hashlib
-import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import import_module
-from io import StringIO
 from os import PathLike
 from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.data.images import encode_jpeg
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
+from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import mean_scores, pooled_scores
 from lesionseg.files import write_bytes, write_text
+from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 
@@ -45,21 +44,20 @@ def write_report(
         DataError: an image or mask cannot be read again for the contact sheet.
     """
     folder = Path(folder)
-    means, pooled = mean_scores([row.scores for row in table]), pooled_scores(row.counts for row in table)
-    report = dict(
+    report = Report(
         images=len(table),
-        per_image=means,
-        pooled=_without_nan(pooled),
-        **(dict(coco=_without_nan(coco)) if coco else {}),
+        per_image=mean_scores([row.scores for row in table]),
+        pooled=pooled_scores(row.counts for row in table),
+        provenance=provenance,
         notes=list(notes),
         optimistic=optimistic,
-        provenance=provenance,
+        coco=coco or {},
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
     write_bytes(folder / "contact_sheet.jpg", sheet)
     write_bytes(folder / "jaccard.png", plot)
     write_text(folder / "per_image.csv", per_image_csv(table))
-    write_text(folder / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    report.write(folder)
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:
@@ -124,37 +122,25 @@ def file_sha256(path: str | PathLike) -> str:
 def per_image_csv(table: Sequence[ImageResult]) -> str:
     """Write one line per image; reading a number again gives the very same float."""
     rows = [row.row() for row in table]
-    text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), rows)
 
 
 def score_table(table: Sequence[ImageResult]) -> str:
     """Set both kinds of score side by side for a terminal, each under its name."""
-    left = _block("per image (mean over images, official)", mean_scores([row.scores for row in table]))
-    right = _block("pooled over pixels (MMSeg)", pooled_scores(row.counts for row in table))
-    width = max(map(len, left)) + 4
-    height = max(len(left), len(right))
-    left, right = ([*block, *[""] * (height - len(block))] for block in (left, right))
-    return "\n".join(f"{a:<{width}}{b}".rstrip() for a, b in zip(left, right, strict=True))
+    return side_by_side(
+        _block("per image (mean over images, official)", mean_scores([row.scores for row in table])),
+        _block("pooled over pixels (MMSeg)", pooled_scores(row.counts for row in table)),
+    )
 
 
 def coco_table(coco: Mapping[str, float]) -> str:
     """Set the average precisions of boxes and masks side by side, under the names that COCO has for them."""
-    lines = ["COCO average precision             AP    AP50    AP75"]
+    cells = []
     for kind, name in (("bbox", "boxes"), ("segm", "masks")):
         values = [coco.get(f"{kind}_mAP{suffix}", math.nan) for suffix in ("", "_50", "_75")]
-        lines.append(f"  {name:<25}" + "".join(f"{value:8.3f}" for value in values))
-    return "\n".join(lines)
+        cells.append([name, *(f"{value:.3f}" for value in values)])
+    return terminal_table(Grid(["COCO average precision", "AP", "AP50", "AP75"], cells))
 
 
-def _without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: what occurs nowhere has no score."""
-    return {name: None if math.isnan(value) else value for name, value in scores.items()}
-
-
-def _block(title: str, scores: dict[str, float]) -> list[str]:
-    width = max(map(len, scores))
-    return [title, *(f"  {name:<{width}}  {value:.4f}" for name, value in scores.items())]
+def _block(title: str, scores: Mapping[str, float]) -> list[str]:
+    return [title, *named_values((name, f"{value:.4f}") for name, value in scores.items())]

@@ -6,9 +6,7 @@ from lesionseg.engine.families import INSTANCES, SEMANTIC, family_for, family_of
 from lesionseg.errors import DataError
 
 
-@pytest.mark.parametrize(
-    ("scope", "task", "prefix"), [("mmseg", SEMANTIC, "img_path"), ("mmdet", INSTANCES, "img")]
-)
+@pytest.mark.parametrize(("scope", "task", "prefix"), [("mmseg", SEMANTIC, "img_path"), ("mmdet", INSTANCES, "img")])
 def test_a_config_is_known_by_its_scope(scope, task, prefix):
     family = family_of(Config(dict(default_scope=scope)))
     assert (family.task, family.image_prefix) == (task, prefix)

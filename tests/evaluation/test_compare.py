@@ -25,6 +25,7 @@ from lesionseg.evaluation.compare_tables import (
     write_comparison,
 )
 from lesionseg.evaluation.report import provenance, write_report
+from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion
 
@@ -65,7 +66,7 @@ def finished(label: str, jaccards: np.ndarray) -> FinishedTest:
     ids = tuple(f"{number:05}" for number in range(len(jaccards)))
     facts = dict(config="m.py", checkpoint="m.pth", checkpoint_sha256="0", dataset_sha256="1")
     size = np.full(len(jaccards), 20)
-    return FinishedTest(label, label, dict(notes=[], provenance=facts), ids, scores, size, size)
+    return FinishedTest(label, label, Report(len(ids), {}, {}, facts), ids, scores, size, size)
 
 
 def test_differences_are_these_fractions(finish):

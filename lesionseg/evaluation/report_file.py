@@ -1,0 +1,97 @@
+"""report.json, what a finished test leaves for others to read: its form, written and read here alone."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lesionseg.errors import DataError, first_names
+from lesionseg.evaluation.scores import PER_IMAGE, POOLED
+from lesionseg.files import write_text
+
+REPORT = "report.json"
+
+# What a file has to hold, and of which types; `...` stands for a key that is not there.
+_FORM: dict[tuple[str, ...], Any] = {
+    ("images",): int,
+    ("notes",): list,
+    **{("per_image", name): float for name in PER_IMAGE},
+    **{("pooled", name): (float, type(None)) for name in POOLED},
+    **{("provenance", name): str for name in ("config", "checkpoint", "checkpoint_sha256", "dataset_sha256")},
+    ("provenance", "annotations_sha256"): (str, type(None), type(...)),
+    ("optimistic",): (bool, type(...)),
+    ("coco",): (dict, type(...)),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of a test, and what they were measured on.
+
+    Attributes:
+        images: how many were measured.
+        per_image: means over images by the names in `lesionseg.evaluation.scores.PER_IMAGE`, 0..1.
+        pooled: scores over the pixels of all images by the names in `POOLED`, 0..1; None where a class occurs nowhere.
+        provenance: where the numbers come from, see `lesionseg.evaluation.report.provenance`.
+        notes: what a reader of the numbers has to know, a sentence each.
+        optimistic: whether the predictions were chosen by looking at the truth.
+        coco: MMDetection's scores of instances by name, such as `segm_mAP_50`, 0..1, and -1 where there is nothing to
+            measure; none for semantic segmentation.
+    """
+
+    images: int
+    per_image: Mapping[str, float]
+    pooled: Mapping[str, float | None]
+    provenance: Mapping[str, Any]
+    notes: Sequence[str] = ()
+    optimistic: bool = False
+    coco: Mapping[str, float | None] = field(default_factory=dict)
+
+    def write(self, folder: str | PathLike) -> None:
+        """Write `report.json` into a folder; JSON has no NaN, so what has no score is null."""
+        values = asdict(self) | dict(pooled=_without_nan(self.pooled), coco=_without_nan(self.coco))
+        if not self.coco:
+            del values["coco"]
+        write_text(Path(folder) / REPORT, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | PathLike) -> "Report":
+        """Read what `write` wrote, by this version or an earlier one.
+
+        Raises:
+            DataError: there is no such file, or it is damaged; without a full stop, so that a next step can follow.
+            OSError: it cannot be read.
+        """
+        path = Path(folder) / REPORT
+        if not path.is_file():
+            raise DataError(f"{path}: no such file, expected the report of a finished test")
+        try:
+            values = json.loads(path.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not JSON ({error}), expected a report") from error
+        unusable = [".".join(keys) for keys, kind in _FORM.items() if not isinstance(_value(values, keys), kind)]
+        if unusable := unusable or _unusable_parts(values):
+            raise DataError(f"{path}: {first_names(unusable)} missing or damaged, expected a report of this version")
+        return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+
+
+def _unusable_parts(values: dict) -> list[str]:
+    """Name the COCO scores that are no numbers (None: nothing to measure) and the notes that are no text."""
+    scores = {name: value for name, value in values.get("coco", {}).items() if value is not None}
+    return [
+        *(f"coco.{name}" for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)),
+        *(f"notes[{number}]" for number, note in enumerate(values["notes"]) if not isinstance(note, str)),
+    ]
+
+
+def _value(values: object, keys: Sequence[str]) -> object:
+    for key in keys:
+        values = values.get(key, ...) if isinstance(values, dict) else ...
+    return values
+
+
+def _without_nan(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None or math.isnan(value) else value for name, value in scores.items()}

@@ -1,0 +1,42 @@
+import csv
+from io import StringIO
+
+from lesionseg.tables import Grid, csv_text, markdown_table, named_values, side_by_side, terminal_table
+
+GRID = Grid(["name", "mean score"], [["a|b", "0.5"], ["a rather long name of a test", "0.25"]], title="Means")
+
+
+def test_csv_gives_the_same_floats_again():
+    text = csv_text(["id", "score", "note"], [dict(id="a", score=1 / 3), dict(id="b,c", score=1, note=None)])
+    rows = list(csv.DictReader(StringIO(text)))
+    assert float(rows[0]["score"]) == 1 / 3
+    assert rows[1] == dict(id="b,c", score="1", note="")
+
+
+def test_csv_rounds_floats_alone():
+    assert csv_text(["x", "n"], [dict(x=1 / 3, n=7)], digits=3) == "x,n\n0.333,7\n"
+
+
+def test_csv_without_lines_has_its_header():
+    assert csv_text(["id", "score"], []) == "id,score\n"
+
+
+def test_numbers_are_never_folded():
+    lines = terminal_table(GRID, width=24).splitlines()
+    assert lines[0] == "Means:"
+    assert any(line.endswith("0.25") for line in lines)
+    assert "a rather long" in lines[-2]
+
+
+def test_markdown_escapes_what_parts_columns():
+    assert markdown_table(GRID).splitlines()[4] == r"| a\|b | 0.5 |"
+
+
+def test_values_stand_in_one_column():
+    assert named_values([("a", "1"), ("long", "2")]) == ["  a     1", "  long  2"]
+    assert named_values([]) == []
+
+
+def test_blocks_of_other_heights_stand_side_by_side():
+    assert side_by_side(["a", "bb"], ["c"]) == "a     c\nbb"
+    assert side_by_side(["a"], ["c", "d"]) == "a    c\n     d"
