@@ -50,7 +50,7 @@ def test_a_conversion_is_compared_to_decoding_every_file(tmp_path, capsys):
     assert load_tool("benchmark").main(arguments) == 0
     decoding, shrinking, linking = capsys.readouterr().out.splitlines()[-3:]
     assert decoding.split()[-1] == "1.00"
-    assert shrinking.startswith("converting with --short-edge 48 ")
+    assert shrinking.strip().startswith("converting with --short-edge 48 ")
     assert all(float(line.split()[-1]) > 0 for line in (shrinking, linking))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["release"]
 

@@ -6,5 +6,5 @@ def test_benchmark_times_every_operator(monkeypatch):
     rows = benchmark_ops.run("cpu")
     assert len({row.operator for row in rows}) == len(rows) == 8
     lines = benchmark_ops.table(rows).splitlines()
-    assert [line.split("  ")[0] for line in lines[-len(rows) :]] == [row.operator for row in rows]
+    assert [line.strip().split("  ")[0] for line in lines[-len(rows) :]] == [row.operator for row in rows]
     assert all(row.plain > 0 for row in rows)
