@@ -5,7 +5,6 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -17,15 +16,16 @@ from lesionseg.data.convert import convert
 from lesionseg.data.isic import find_release
 from lesionseg.data.sources import Source
 from lesionseg.tables import Grid, terminal_table
+from lesionseg.workers import map_files
 
 
-def convert_seconds(raw: Path, short_edge: int, workers: int, rounds: int) -> dict[str, float]:
+def convert_seconds(raw: Path, short_edge: int, workers: int | None, rounds: int) -> dict[str, float]:
     """Time both on as many threads in interleaved rounds; the data set folders are made in the system's temporary one.
 
     Args:
         raw: folder of a release.
         short_edge: pixels of the shrunk copies.
-        workers: how many threads decode.
+        workers: how many threads decode; None for one a core.
         rounds: how often to repeat.
 
     Returns:
@@ -36,8 +36,8 @@ def convert_seconds(raw: Path, short_edge: int, workers: int, rounds: int) -> di
     def decode() -> None:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_decode, (source for pair in listing.pairs for source in (pair.image, pair.mask))))
+        sources = [source for pair in listing.pairs for source in (pair.image, pair.mask)]
+        list(map_files(_decode, sources, workers=workers))
         cv2.setNumThreads(threads)
 
     def convert_to(short_edge: int | None) -> None:

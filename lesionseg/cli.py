@@ -3,7 +3,9 @@
 import argparse
 import errno
 import functools
+import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,6 +81,34 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def positive(text: str) -> int:
+    """argparse's type for a whole number from 1."""
+    return _whole_number(text, least=1)
+
+
+def count(text: str) -> int:
+    """argparse's type for a whole number from 0."""
+    return _whole_number(text, least=0)
+
+
+def share(text: str) -> float:
+    """argparse's type for a number from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 0 to 1")
+    return number
+
+
+def _whole_number(text: str, least: int) -> int:
+    # Python's own int reads 1_000 and digits of other scripts, too.
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, {least} or more")
+    return int(text)
 
 
 def _last_error(message: str) -> str:

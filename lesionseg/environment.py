@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from lesionseg.tables import named_values
+from lesionseg.workers import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
@@ -85,7 +86,7 @@ def inspect_environment() -> Report:
         ("CUDA of torch", getattr(torch.version, "cuda", None) or "none" if torch else "none"),
         ("operators", operators),
         ("GPU", _gpu_names(torch) if cuda_works else "none: the small configs run on the CPU"),
-        ("CPU cores", str(_cores())),
+        ("CPU cores", str(usable_cores())),
         ("free disk", f"{shutil.disk_usage('.').free / 1e9:.0f} GB in {os.getcwd()}"),
     ]
     faults += [*torch_faults, *operator_faults]
@@ -231,11 +232,6 @@ def _cuda(torch: ModuleType | None) -> tuple[bool, str]:
 def _gpu_names(torch: ModuleType) -> str:
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices)
-
-
-def _cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _uses_pip() -> bool:

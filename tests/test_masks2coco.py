@@ -110,4 +110,4 @@ def test_an_area_that_is_none_is_told(area, capsys):
     with pytest.raises(SystemExit) as ending:
         load_tool("masks2coco").main(["D", f"--min-area={area}"])
     assert ending.value.code == 2
-    assert f"--min-area: '{area}', expected a whole number of pixels, 1 or more" in capsys.readouterr().err
+    assert f"--min-area: '{area}', expected a whole number, 1 or more" in capsys.readouterr().err

@@ -90,8 +90,8 @@ def test_benchmark_of_the_input_gives_ratios_to_the_stock_way(isic_folder, capsy
     arguments = ["input", MASK2FORMER, "--images", "3", "--rounds", "1", "--cfg-options", f"data_root={isic_folder}"]
     assert load_tool("benchmark").main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    stock = next(line.split() for line in lines if line.startswith("stock loading and resizing"))
-    own = next(line.split() for line in lines if line.startswith("this config's loading and resizing"))
+    stock = next(line.split() for line in lines if line.strip().startswith("stock loading and resizing"))
+    own = next(line.split() for line in lines if line.strip().startswith("this config's loading and resizing"))
     assert float(own[-1]) == pytest.approx(float(own[-2]) / float(stock[-2]), abs=0.02)
     assert "decoding at a reduced scale changed pixels by at most 0" in lines[-1]
 
@@ -143,3 +143,41 @@ def test_quickstart_stops_where_a_tool_fails(monkeypatch, tmp_path, capsys):
 def test_quickstart_needs_a_folder(tmp_path, capsys):
     assert load_tool("quickstart").main(["--data", str(tmp_path / "none")]) == 1
     assert "none: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("draw_phantoms", ["out", "--training", "-3"], "argument --training: '-3', expected a whole number, 0 or more"),
+        (
+            "export",
+            ["c.py", "c.pth", "--out", "o", "--threads", "0"],
+            "argument --threads: '0', expected a whole number, 1",
+        ),
+        ("convert_isic", ["raw", "out", "--short-edge", "x"], "argument --short-edge: 'x', expected a whole number, 1"),
+        ("masks2coco", ["data", "--min-area", "1_0"], "argument --min-area: '1_0', expected a whole number, 1 or more"),
+        (
+            "predict",
+            ["m", "i", "--out", "o", "--min-score", "nan"],
+            "argument --min-score: 'nan', expected a number from",
+        ),
+        (
+            "predict",
+            ["m", "i", "--out", "o", "--batch-size", "0"],
+            "argument --batch-size: '0', expected a whole number",
+        ),
+        ("benchmark", ["train", "c.py", "--rounds", "0"], "argument --rounds: '0', expected a whole number, 1 or more"),
+    ],
+)
+def test_numbers_out_of_range_say_what_is_expected(name, arguments, message, capsys):
+    with pytest.raises(SystemExit) as ending:
+        load_tool(name).main(arguments)
+    assert ending.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_phantoms_are_no_release(tmp_path, capsys):
+    none = ["--training", "0", "--validation", "0", "--test", "0"]
+    assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *none]) == 1
+    assert "release: 0, 0 and 0 images, expected 0 or more, and one in all" in capsys.readouterr().err
+    assert not (tmp_path / "release").exists()

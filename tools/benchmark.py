@@ -1,12 +1,11 @@
 """Measure speed on this machine, as a ratio to the stock way in the same run."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, tool
+from lesionseg.cli import add_config_arguments, positive, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -15,18 +14,18 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     inputs = what.add_parser("input", help="how fast the training images of a config come in")
     add_config_arguments(inputs)
     inputs.add_argument("--originals", metavar="DIR", help="data set folder that the stock way reads, if another")
-    inputs.add_argument("--images", type=int, default=40, help="how many (default: %(default)s)")
-    inputs.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    inputs.add_argument("--images", type=positive, default=40, help="how many (default: %(default)s)")
+    inputs.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     training = what.add_parser("train", help="how long a training step takes beside float32 with MMEngine alone")
     add_config_arguments(training)
     training.add_argument("--amp", action="store_true", help="mixed precision where the config has none")
-    training.add_argument("--steps", type=int, default=10, help="in each round (default: %(default)s)")
-    training.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    training.add_argument("--steps", type=positive, default=10, help="in each round (default: %(default)s)")
+    training.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     conversion = what.add_parser("convert", help="how long a conversion takes beside decoding every file once")
     conversion.add_argument("raw", metavar="RAW", type=Path, help="folder of an ISIC release")
-    conversion.add_argument("--short-edge", type=int, default=512, metavar="PIXELS", help="(default: %(default)s)")
-    conversion.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="(default: all cores)")
-    conversion.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    conversion.add_argument("--short-edge", type=positive, default=512, metavar="PIXELS", help="(default: %(default)s)")
+    conversion.add_argument("--workers", type=positive, metavar="N", help="(default: one a core)")
+    conversion.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     operators = what.add_parser("operators", help="mmcv's operators in plain PyTorch, and compiled where installed")
     operators.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     return parser.parse_args(argv)

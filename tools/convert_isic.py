@@ -1,13 +1,12 @@
 """Turn a release of ISIC 2016, 2017 or 2018, or any images with masks, into a data set folder."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from lesionseg.cli import tool
+from lesionseg.cli import positive, tool
 from lesionseg.data.isic import RELEASES, find_release
 from lesionseg.data.names import MASK_ENDING
 from lesionseg.data.pairs import SPLITS, find_pairs
@@ -78,12 +77,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--short-edge",
         metavar="PIXELS",
-        type=_positive,
+        type=positive,
         help="shrink larger training pairs until their shorter edge has that length; "
         "validation and test keep the size that scores count",
     )
     parser.add_argument(
-        "--workers", metavar="N", type=_positive, default=_cores(), help="how many decode at once (default: all cores)"
+        "--workers", metavar="N", type=positive, help="how many files are decoded at once (default: one a core)"
     )
     parser.add_argument(
         "--layout", choices=["isic", "pairs"], default="isic", help="a release (default), or any images and masks"
@@ -142,13 +141,6 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(f"--{name.replace('_', '-')} needs {needed}")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def _splits(text: str) -> list[str]:
     splits = text.split(",")
     if not set(splits) <= set(SPLITS):
@@ -165,11 +157,6 @@ def _fractions(text: str) -> dict[str, Fraction]:
     if not 2 <= len(fractions) <= 3 or sum(fractions) != 1 or min(fractions) <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not two or three positive fractions that sum to 1")
     return dict(zip(SPLITS, fractions, strict=False))
-
-
-def _cores() -> int:
-    """The cores that this process may use; a batch system often gives fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -4,18 +4,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import tool
+from lesionseg.cli import count, positive, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("out", metavar="OUT", help="a new folder")
-    parser.add_argument("--training", type=int, default=400, help="how many pictures")
-    parser.add_argument("--validation", type=int, default=40, help="how many pictures")
-    parser.add_argument("--test", type=int, default=60, help="how many pictures")
-    parser.add_argument("--height", type=int, default=192, help="in pixels")
-    parser.add_argument("--width", type=int, default=256, help="in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures")
+    parser.add_argument("--training", type=count, default=400, help="how many pictures")
+    parser.add_argument("--validation", type=count, default=40, help="how many pictures")
+    parser.add_argument("--test", type=count, default=60, help="how many pictures")
+    parser.add_argument("--height", type=positive, default=192, help="in pixels")
+    parser.add_argument("--width", type=positive, default=256, help="in pixels")
+    parser.add_argument("--seed", type=count, default=0, help="another seed draws other pictures")
     return parser.parse_args(argv)
 
 

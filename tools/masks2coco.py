@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import tool
+from lesionseg.cli import positive, tool
 
 EPILOG = """\
 examples:
@@ -57,7 +57,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="whole: a mask is one instance (default); components: each 8-connected component is one",
     )
     coco.add_argument(
-        "--min-area", metavar="PIXELS", type=_positive, default=1, help="drop smaller instances (default: none)"
+        "--min-area", metavar="PIXELS", type=positive, default=1, help="drop smaller instances (default: none)"
     )
     coco.add_argument(
         "--polygons", action="store_true", help="for tools that cannot read RLE; fills holes, and tells how many pixels"
@@ -71,13 +71,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} does not go with --to-masks")
     return args
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of pixels, 1 or more")
-    return number
 
 
 def _name(text: str) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, tool
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, positive, share, tool
 
 # Those of lesionseg.deploy.engines, which needs numpy.
 ENGINES = ("onnxruntime", "openvino", "openvino-bf16", "tensorrt")
@@ -104,18 +104,18 @@ def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=1,
         help="images in one run of the model, where so many of the same size follow one another: faster on a GPU "
         "(default: %(default)s)",
     )
     group.add_argument("--engine", choices=ENGINES, help="for an exported model (default: onnxruntime)")
     group.add_argument("--device", help="for a checkpoint, such as cpu or cuda:1 (default: the GPU if there is one)")
-    group.add_argument("--threads", metavar="N", type=_positive, help="CPU threads of the model (default: all cores)")
+    group.add_argument("--threads", metavar="N", type=positive, help="CPU threads of the model (default: all cores)")
     group.add_argument(
         "--min-score",
         metavar="SCORE",
-        type=_share,
+        type=share,
         help="Mask R-CNN: least score of an instance, 0 to 1 (default: as the model was tested)",
     )
     group.add_argument("--top1", action="store_true", help="Mask R-CNN: only the instance with the highest score")
@@ -138,20 +138,6 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
         help="drop components of fewer pixels, or below 1 of a smaller share of the image",
     )
     group.add_argument("--largest", action="store_true", help="keep only the largest component")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError
-    return number
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, or an exported model.onnx",
     )
     parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
-    parser.add_argument("--show-dir", metavar="DIR", help="write OpenMMLab's picture of every image")
+    parser.add_argument("--show-dir", metavar="DIR", help="write every image with the outlines of truth and prediction")
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")
     return parser.parse_args(argv)
 

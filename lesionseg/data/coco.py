@@ -1,10 +1,8 @@
 """The masks of a data set folder as COCO files, and any COCO file as masks."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.cli import progress
 from lesionseg.data.coco_file import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.images import picture_size
@@ -25,6 +22,7 @@ from lesionseg.data.pairs import SPLITS, Listing, Named, Pair
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_aside
+from lesionseg.workers import map_files
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -215,10 +213,7 @@ def _obstacles(folder: Path, files: Collection[Path], category: str, overwrite: 
 def _convert_all(
     convert: Callable[[Item], Result], items: Sequence[Item], description: str, where: Path
 ) -> Iterator[Result]:
-    """Convert items on all cores, in their order; their faults, where there are any, once all have been looked at.
-
-    OpenCV and zlib let threads work side by side.
-    """
+    """Convert items on all cores, in their order; their faults, where there are any, once all have been looked at."""
 
     def attempt(item: Item) -> Result | DataError:
         try:
@@ -227,15 +222,11 @@ def _convert_all(
             return error
 
     faults: list[str] = []
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for result in progress(pool.map(attempt, items), len(items), description):
-            if isinstance(result, DataError):
-                faults += result.args
-            elif not faults:
-                yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for result in map_files(attempt, items, description):
+        if isinstance(result, DataError):
+            faults += result.args
+        elif not faults:
+            yield result
     if len(faults) > _MOST_FAULTS:
         faults[_MOST_FAULTS:] = [f"{where}: {len(faults)} such faults in all, expected none. Mend the others too."]
     if faults:

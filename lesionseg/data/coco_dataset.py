@@ -1,7 +1,5 @@
 """The data set folder with its COCO files as MMDetection sees it."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path, PurePosixPath
@@ -15,6 +13,7 @@ from lesionseg.data.images import picture_size
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
+from lesionseg.workers import map_files
 
 
 @DATASETS.register_module()
@@ -111,9 +110,8 @@ class LesionCocoDataset(CocoDataset):
         """Compare the size of every image with its file, and its segmentations with that size."""
         images = {image["id"]: image for image in coco["images"]}
         root = Path(self.data_prefix["img"])
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            paths = [root / image["file_name"] for image in images.values()]
-            sizes = list(threads.map(picture_size, paths, paths))
+        paths = [root / image["file_name"] for image in images.values()]
+        sizes = list(map_files(lambda path: picture_size(path, path), paths))
         wrong = [
             f"{image['file_name']}: {width}x{height}, listed {image['width']}x{image['height']}"
             for image, (height, width) in zip(images.values(), sizes, strict=True)

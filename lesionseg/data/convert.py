@@ -7,21 +7,20 @@ is dropped where a fault was found.
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lesionseg.cli import progress
 from lesionseg.data.folder import Record, whole_folder, write_lists
 from lesionseg.data.images import decode_image, encode_jpeg, quiet_opencv, shrink_image, shrink_mask, shrunk_size
 from lesionseg.data.masks import count_components, decode_mask, encode_mask, lesion_pixels
 from lesionseg.data.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
+from lesionseg.workers import map_files
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,11 @@ class _Result:
 
 
 def convert(
-    listing: Listing, out: Path, short_edge: int | None = None, workers: int = 1, overwrite: bool = False
+    listing: Listing,
+    out: Path,
+    short_edge: int | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
 ) -> Made:
     """Write the pairs of a listing as a data set folder, whole or not at all.
 
@@ -72,8 +75,7 @@ def convert(
         out: the folder to make.
         short_edge: pixels; larger training images are shrunk until their shorter edge has that length.
             Validation and test keep their size, so that scores count the pixels of the release.
-        workers: how many threads work. OpenCV lets threads decode side by side, and other than processes
-            they start at once and end when the tool is killed.
+        workers: how many threads work; by default one a core.
         overwrite: whether an earlier data set folder may be replaced.
 
     Raises:
@@ -91,7 +93,7 @@ def convert(
         if not listing.faults:
             _check_space(jobs, out, folder)
             _make_folders(jobs)
-        results = list(_run(jobs, workers))
+        results = list(map_files(_convert_pair, jobs, "converting", workers))
         faults = [*listing.faults, *_fault_lines(results, listing.pairs)]
         if faults:
             raise DataError(*faults)
@@ -111,14 +113,6 @@ class _Job:
     pair: Pair
     short_edge: int | None
     folder: Path | None
-
-
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[_Result]:
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from progress(pool.map(_convert_pair, jobs), len(jobs), "converting")
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _convert_pair(job: _Job) -> _Result:

@@ -8,8 +8,6 @@ Arrays are (H, W) or (H, W, 3); colours are BGR in [0, 255]; fields are float32.
 """
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import cv2
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.cli import progress
 from lesionseg.data.masks import encode_mask
 from lesionseg.data.names import mask_file
 from lesionseg.data.phantom_skin import (
@@ -39,6 +36,7 @@ from lesionseg.data.phantom_skin import (
 )
 from lesionseg.errors import DataError
 from lesionseg.files import write_aside
+from lesionseg.workers import map_files
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.03, 0.70
 
@@ -116,14 +114,18 @@ def draw_release(
         width: of the images, in pixels.
 
     Raises:
-        DataError: the folder holds something already, or the images would be too small.
+        DataError: the folder holds something already, there would be no images, or they would be too small.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: already there, expected a new or empty folder. Remove it or choose another.")
     counts = {"Training": training, "Validation": validation, "Test": test}
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise DataError(
+            f"{folder}: {training}, {validation} and {test} images, expected 0 or more, and one in all. Correct the numbers."
+        )
     splits = [split for split, count in counts.items() for _ in range(count)]
-    with write_aside(folder) as aside, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with write_aside(folder) as aside:
         aside.mkdir()
         for split in dict.fromkeys(splits):
             _make_split_folders(aside, split)
@@ -137,7 +139,7 @@ def draw_release(
             (inputs / f"{id}.jpg").write_bytes(jpeg.tobytes())
             (truths / mask_file(id)).write_bytes(encode_mask(mask > 0))
 
-        for _ in progress(pool.map(write_pair, range(len(splits))), len(splits), "Drawing"):
+        for _ in map_files(write_pair, range(len(splits)), "drawing"):
             pass
 
 

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.cli import progress
 from lesionseg.data.images import picture_size
 from lesionseg.data.mask_cache import MaskCache, PackedMask, stamp
 from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.errors import DataError, first_names
+from lesionseg.workers import map_files
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,7 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
         DataError: with the count and the first five of the masks that cannot be used, or no mask has a lesion.
     """
     caches = {folder: MaskCache(folder) for folder in {os.path.dirname(mask) for _, mask in pairs}}
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        looks = threads.map(lambda pair: _look(caches[os.path.dirname(pair[1])], *pair), pairs)
-        results = list(progress(looks, len(pairs), f"checking {name}"))
+    results = list(map_files(lambda pair: _look(caches[os.path.dirname(pair[1])], *pair), pairs, f"checking {name}"))
     for cache in caches.values():
         cache.save()
     faults = [result for result in results if isinstance(result, str)]

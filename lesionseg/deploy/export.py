@@ -36,6 +36,7 @@ from lesionseg.engine.families import SEMANTIC, family_for, family_of
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report import file_sha256
 from lesionseg.files import write_bytes, write_text
+from lesionseg.workers import usable_cores
 
 UNPROVEN_FILE = "model.unproven.onnx"
 # All that an export may leave. An earlier one's would be taken for the new one's.
@@ -205,7 +206,7 @@ def _prove(
     path: Path, original: TorchModel, engine: str, thresholds: Thresholds, images: Sequence[Path], job: Export
 ) -> tuple[Parity, bytes]:
     """Compare an exported file with its original: the report, and a picture of the worst image."""
-    threads = job.threads or os.cpu_count()
+    threads = job.threads or usable_cores()
     torch.set_num_threads(threads)
     exported = open_model(path, engine, threads)
     results = compare(original, exported, images, thresholds)

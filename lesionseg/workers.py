@@ -1,0 +1,41 @@
+"""A function over many files, on all cores that this process may use."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from lesionseg.cli import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """The CPU cores that this process may use; a batch system often gives fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_files(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str | None = None,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Give a function's results in the order of the items.
+
+    Threads do the work: OpenCV, zlib and the disk let them go side by side, and other than processes they start at
+    once. Where one fails, or the caller stops, no other is begun.
+
+    Args:
+        function: of one item.
+        items: what it is called with.
+        description: of the work, beside a progress bar on stderr; None for work too short for one.
+        workers: how many threads; by default one a core.
+    """
+    pool = ThreadPoolExecutor(workers or usable_cores())
+    try:
+        results = pool.map(function, items)
+        yield from results if description is None else progress(results, len(items), description)
+    finally:
+        pool.shutdown(cancel_futures=True)
