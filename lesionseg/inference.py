@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.data.images import read_image
-from lesionseg.data.masks import encode_mask
 from lesionseg.deploy.engines import Model, is_onnx, open_model
 from lesionseg.deploy.pipeline import (
     MASK_THRESHOLD,
@@ -25,6 +23,8 @@ from lesionseg.deploy.pipeline import (
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.errors import DataError
 from lesionseg.files import write_bytes
+from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.pictures import read_image
 from lesionseg.postprocess import PostProcessing
 
 # Beside the image as it is, those of the configs' tta_pipeline: by the axes of (H, W) that are turned around.

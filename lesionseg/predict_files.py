@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from lesionseg.cli import progress
-from lesionseg.data.images import encode_jpeg, quiet_opencv, read_image
 from lesionseg.data.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
-from lesionseg.data.masks import LESION_ABOVE, count_components, encode_mask
-from lesionseg.data.outlines import outline_picture
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_bytes, write_text
 from lesionseg.inference import Prediction, Segmenter
+from lesionseg.pixels.masks import LESION_ABOVE, count_components, encode_mask
+from lesionseg.pixels.outlines import outline_picture
+from lesionseg.pixels.pictures import encode_jpeg, quiet_opencv, read_image
 from lesionseg.tables import csv_text
 
 TABLE = "predictions.csv"

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from helpers import load_tool
 
-from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.evaluation.report import provenance, write_report
-from lesionseg.evaluation.results import ImageResult, pack_mask
+from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion
+from lesionseg.pixels.masks import lesion_pixels, read_mask
+from lesionseg.pixels.rle import pack_mask
 
 
 @pytest.fixture

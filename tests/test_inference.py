@@ -7,10 +7,10 @@ import pytest
 from drawn_models import CARD, instance_model, semantic_model
 from helpers import draw_pair
 
-from lesionseg.data.masks import read_mask
 from lesionseg.deploy.card import MASK_SCORES
 from lesionseg.errors import DataError
 from lesionseg.inference import Segmenter
+from lesionseg.pixels.masks import read_mask
 from lesionseg.postprocess import PostProcessing
 
 # In pixels of the model's input, which is the image where that has 96x72 pixels.

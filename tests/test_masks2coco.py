@@ -3,7 +3,7 @@ import json
 import pytest
 from helpers import load_tool
 
-from lesionseg.data.masks import read_mask
+from lesionseg.pixels.masks import read_mask
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
 
 from lesionseg import predict_files
 from lesionseg.data.inputs import find_inputs
-from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.deploy.engines import ENGINES
 from lesionseg.errors import DataError
 from lesionseg.inference import Prediction, Segmenter
+from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.predict_files import encode_probability
 
 tool = load_tool("predict")

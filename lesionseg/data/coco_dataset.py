@@ -9,10 +9,10 @@ from mmdet.registry import DATASETS
 
 from lesionseg.data.coco_file import check_annotations, check_lists, read_lists
 from lesionseg.data.coco_segmentation import read_segmentation
-from lesionseg.data.images import picture_size
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
+from lesionseg.pixels.pictures import picture_size
 from lesionseg.workers import map_files
 
 

@@ -15,11 +15,12 @@ import cv2
 import numpy as np
 
 from lesionseg.data.folder import Record, whole_folder, write_lists
-from lesionseg.data.images import decode_image, encode_jpeg, quiet_opencv, shrink_image, shrink_mask, shrunk_size
-from lesionseg.data.masks import count_components, decode_mask, encode_mask, lesion_pixels
 from lesionseg.data.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
+from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels
+from lesionseg.pixels.pictures import decode_image, encode_jpeg, quiet_opencv
+from lesionseg.pixels.shrink import shrink_image, shrink_mask, shrunk_size
 from lesionseg.workers import map_files
 
 

@@ -20,8 +20,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from lesionseg.data.masks import LESION_ABOVE
 from lesionseg.files import write_text
+from lesionseg.pixels.masks import LESION_ABOVE
 
 # A mask of ten megapixels packs into about 5 kB. Noise does not pack, and would fill the memory of loader processes.
 _MOST_BYTES = 65_536
@@ -56,7 +56,7 @@ class PackedMask:
         return int(self.runs[1::2].sum())
 
     def unpack(self, shape: tuple[int, int]) -> np.ndarray:
-        """Draw the mask as it is, or smaller by the nearest pixel as `lesionseg.data.images.shrink_mask` does.
+        """Draw the mask as it is, or smaller by the nearest pixel as `lesionseg.pixels.shrink.shrink_mask` does.
 
         Args:
             shape: (height, width) in pixels, no larger than the mask's own.

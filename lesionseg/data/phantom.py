@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.data.masks import encode_mask
 from lesionseg.data.names import mask_file
 from lesionseg.data.phantom_skin import (
     HAEMOGLOBIN,
@@ -36,6 +35,7 @@ from lesionseg.data.phantom_skin import (
 )
 from lesionseg.errors import DataError
 from lesionseg.files import write_aside
+from lesionseg.pixels.masks import encode_mask
 from lesionseg.workers import map_files
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.03, 0.70
@@ -122,7 +122,7 @@ def draw_release(
     counts = {"Training": training, "Validation": validation, "Test": test}
     if min(counts.values()) < 0 or not any(counts.values()):
         raise DataError(
-            f"{folder}: {training}, {validation} and {test} images, expected 0 or more, and one in all. Correct the numbers."
+            f"{folder}: {training}, {validation} and {test} images, expected one or more in all. Correct them."
         )
     splits = [split for split, count in counts.items() for _ in range(count)]
     with write_aside(folder) as aside:

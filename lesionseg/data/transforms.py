@@ -12,10 +12,11 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
 from mmseg.datasets.transforms import Albu
 
-from lesionseg.data.images import encoded_size, shrink_mask
 from lesionseg.data.mask_cache import packed_mask
-from lesionseg.data.masks import decode_picture, lesion_pixels, read_mask
 from lesionseg.errors import DataError
+from lesionseg.pixels.masks import lesion_pixels, read_mask
+from lesionseg.pixels.pictures import decode_picture, encoded_size
+from lesionseg.pixels.shrink import shrink_mask
 
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -65,7 +66,7 @@ class LoadLesionMask(BaseTransform):
             same. That is many times faster and gives the same pixels. What is not kept is read from its file.
 
     Raises:
-        DataError: see `lesionseg.data.masks.read_mask`; or the mask's size is not the image's.
+        DataError: see `lesionseg.pixels.masks.read_mask`; or the mask's size is not the image's.
     """
 
     def __init__(self, cached: bool = False) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from lesionseg.data.images import read_image
 from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import is_picture
 from lesionseg.data.phantom import draw_phantom
@@ -36,6 +35,7 @@ from lesionseg.engine.families import SEMANTIC, family_for, family_of
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report import file_sha256
 from lesionseg.files import write_bytes, write_text
+from lesionseg.pixels.pictures import read_image
 from lesionseg.workers import usable_cores
 
 UNPROVEN_FILE = "model.unproven.onnx"

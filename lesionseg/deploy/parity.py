@@ -10,7 +10,6 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from lesionseg.cli import progress
-from lesionseg.data.images import encode_jpeg, read_image
 from lesionseg.deploy.engines import Model
 from lesionseg.deploy.found import Found, find
 from lesionseg.deploy.pipeline import prepare
@@ -18,8 +17,9 @@ from lesionseg.deploy.stock import predict
 from lesionseg.deploy.torch_model import TorchModel
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.evaluation.pictures import outline_picture
-from lesionseg.evaluation.results import pack_mask
 from lesionseg.evaluation.scores import Confusion, jaccard
+from lesionseg.pixels.pictures import encode_jpeg, read_image
+from lesionseg.pixels.rle import pack_mask
 from lesionseg.tables import named_values
 
 # Twins' scores may differ by so much.

@@ -8,13 +8,14 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from lesionseg.data.masks import encode_mask
 from lesionseg.data.names import mask_file
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.results import ImageResult, pack_mask, unpack_mask
+from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
 from lesionseg.pixels.instances import BEST, TOP1, UNION, choose_instances
+from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.rle import pack_mask, unpack_mask
 
 LESION = 1
 # The class index of a detector's first class; it has none for the background.

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from lesionseg.data.images import read_image
-from lesionseg.data.masks import lesion_pixels, read_mask
-from lesionseg.data.outlines import PREDICTION_COLOUR, TRUTH_COLOUR, outline_picture
 from lesionseg.errors import DataError
-from lesionseg.evaluation.results import ImageResult, unpack_mask
+from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
+from lesionseg.pixels.masks import lesion_pixels, read_mask
+from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR, outline_picture
+from lesionseg.pixels.pictures import read_image
+from lesionseg.pixels.rle import unpack_mask
 
 _THUMBNAIL = 480  # pixels of the longer edge
 _PER_GROUP = 4

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from lesionseg.evaluation.scores import Confusion, per_image_scores
 
 
@@ -45,20 +42,3 @@ class ImageResult:
             truth_share=(counts.tp + counts.fn) / counts.pixels,
             prediction_share=(counts.tp + counts.fp) / counts.pixels,
         )
-
-
-def pack_mask(lesion: np.ndarray) -> dict:
-    """Compress a mask.
-
-    Args:
-        lesion: (H, W) bool, True = lesion.
-
-    Returns:
-        COCO's compressed RLE, `size` [H, W] and `counts` bytes.
-    """
-    return coco_mask.encode(np.asfortranarray(lesion, np.uint8))
-
-
-def unpack_mask(rle: dict) -> np.ndarray:
-    """Undo `pack_mask`: (H, W) bool, True = lesion."""
-    return coco_mask.decode(rle).astype(bool)

@@ -13,10 +13,10 @@ from lesionseg.data.coco import Style, coco_to_masks, masks_to_coco
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, outline, split_instances
 from lesionseg.data.convert import convert
 from lesionseg.data.isic import find_release
-from lesionseg.data.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
 from lesionseg.data.pairs import find_pairs
 from lesionseg.errors import DataError
+from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 
 HEIGHT, WIDTH = 30, 43
 WHOLE, COMPONENTS = Style(), Style("components")

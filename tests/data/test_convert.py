@@ -27,7 +27,7 @@ from PIL import Image
 from lesionseg.data import convert as convert_module
 from lesionseg.data import folder as folder_module
 from lesionseg.data.isic import RELEASES
-from lesionseg.data.masks import read_mask
+from lesionseg.pixels.masks import read_mask
 
 IMAGES, MASKS = RELEASES[2018]["training"]
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lesionseg.data.images import shrink_mask
 from lesionseg.data.mask_cache import MaskCache, PackedMask, packed_mask, stamp
-from lesionseg.data.masks import encode_mask
+from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.shrink import shrink_mask
 
 HEIGHT, WIDTH = 30, 44
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from lesionseg.data import preflight
-from lesionseg.data.masks import read_mask
 from lesionseg.data.preflight import check_masks
 from lesionseg.errors import DataError
+from lesionseg.pixels.masks import read_mask
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from helpers import ROOT, load_tool, torchrun
 
-from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.hooks import LearningCurveHook
+from lesionseg.pixels.masks import read_mask
 
 SMALL = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")
 TWO_STAGES = str(ROOT / "configs/mask_rcnn/mask-rcnn_r50_fpn_1xb8-amp-twostage-5460i_isic2018-512x512.py")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from helpers import MASK2FORMER, ROOT, load_tool, torchrun
 
-from lesionseg.data.masks import read_mask
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
+from lesionseg.pixels.masks import read_mask
 
 LENGTH = 6
 MIDDLE = 3

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from drawn_pairs import draw_pair
 
-from lesionseg.data.masks import encode_mask
-from lesionseg.evaluation.results import ImageResult, pack_mask
+from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion
+from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.rle import pack_mask
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from mmengine.evaluator import Evaluator
 
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
-from lesionseg.evaluation.results import pack_mask, unpack_mask
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, mean_scores, per_image_scores, pooled_scores
+from lesionseg.pixels.rle import pack_mask, unpack_mask
 
 
 def sample_of(index: int, folder: str = ""):

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from drawn_pairs import draw_pair, make_sample
 
-from lesionseg.data.masks import lesion_pixels, read_mask
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.scores import PER_IMAGE, Confusion, mean_scores, per_image_scores
+from lesionseg.pixels.masks import lesion_pixels, read_mask
 
 # The scorer imports this compiled module, which reads a rare kind of zip file; folders need none of it.
 sys.modules.setdefault("zipfile_deflate64", zipfile)

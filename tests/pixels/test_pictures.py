@@ -6,16 +6,9 @@ import pytest
 from helpers import draw_pair
 from PIL import Image, ImageOps
 
-from lesionseg.data.images import (
-    decode_image,
-    encode_jpeg,
-    encoded_size,
-    picture_size,
-    shrink_image,
-    shrink_mask,
-    shrunk_size,
-)
 from lesionseg.errors import DataError
+from lesionseg.pixels.pictures import decode_image, encode_jpeg, encoded_size, picture_size
+from lesionseg.pixels.shrink import shrink_image, shrink_mask, shrunk_size
 
 
 def test_an_image_is_decoded_as_blue_green_red():

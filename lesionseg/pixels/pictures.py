@@ -1,4 +1,4 @@
-"""Sizes, decoding and shrinking of images, and of masks in step with them."""
+"""Bytes of a picture file -> its size and pixels, and back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,6 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from lesionseg.data.masks import decode_picture
 from lesionseg.errors import DataError
 
 JPEG_QUALITY = 95
@@ -18,9 +17,15 @@ JPEG_QUALITY = 95
 _ORIENTATION_TAG = 0x0112
 _LYING_ORIENTATIONS = range(5, 9)
 
-# Markers of a JPEG file (ITU-T T.81, table B.1): frame headers, all but those that mean something else, and EXIF's.
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Markers of a JPEG file (ITU-T T.81, table B.1): frame headers, all but those that mean something else; EXIF's; the
+# first scan, in whose pixels no end mark can occur by chance.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_APP1 = 0xE1
+_JPEG_SCAN = 0xDA
+# Cameras and web servers append bytes after the end of a file; a mask that was cut off has no end mark at all.
+_TAIL = 4096
 
 
 def picture_size(file: str | PathLike | BinaryIO, name: str | PathLike) -> tuple[int, int]:
@@ -92,34 +97,40 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def shrunk_size(width: int, height: int, short_edge: int) -> tuple[int, int]:
-    """The (width, height) that brings the shorter edge down to `short_edge`; nothing is ever enlarged."""
-    scale = min(1, short_edge / min(width, height))
-    return round(width * scale), round(height * scale)
+def check_not_truncated(data: bytes, name: str | PathLike) -> None:
+    """Raise DataError where a PNG or JPEG file breaks off before its end mark.
 
-
-def shrink_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink (H, W, 3) uint8 to `size`, (width, height), by area interpolation.
-
-    OpenCV averages areas of 2 x 2 pixels several times faster than any other, and shrinking takes as long as
-    decoding. So images are halved while they stay at least as large as `size`, without an odd last row or column;
-    against one step, that changes ISIC images by about half a gray level, and moves no pixel by a whole one.
+    `cv2.imread` decodes such a file without complaint and fills the missing rows with gray or black.
     """
-    width, height = size
-    while image.shape[0] // 2 >= height and image.shape[1] // 2 >= width:
-        half_height, half_width = image.shape[0] // 2, image.shape[1] // 2
-        even = image[: 2 * half_height, : 2 * half_width]
-        image = cv2.resize(even, (half_width, half_height), interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    tail = data[-_TAIL:]
+    if (data.startswith(_PNG_START) and _PNG_END not in tail) or (
+        data.startswith(JPEG_START) and _JPEG_END not in tail and not _ends_after_scan(data)
+    ):
+        raise DataError(
+            f"{name}: the file breaks off before its end, expected a whole picture. Copy or extract it again."
+        )
 
 
-def shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink (H, W) uint8 to `size`, (width, height), by the nearest pixel, so that no new values appear.
+def decode_picture(data: bytes, name: str | PathLike, flags: int) -> np.ndarray:
+    """Decode a picture file with `cv2.imdecode`.
 
-    cv2.INTER_NEAREST takes the corner of each area in place of its middle, which moves the mask by half
-    a pixel of the result against its image (https://github.com/opencv/opencv/issues/9096).
+    Args:
+        data: the bytes of the file.
+        name: what an error calls it.
+        flags: cv2.IMREAD_*.
+
+    Raises:
+        DataError: not a picture, or cut off.
     """
-    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    check_not_truncated(data, name)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        # The header speaks of more pixels than OpenCV allows.
+        picture = None
+    if picture is None:
+        raise DataError(f"{name}: not a readable picture, expected a whole image file. Copy or extract it again.")
+    return picture
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -127,10 +138,33 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
     With an APP1 segment, the picture may have to be turned.
     """
-    place = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while place + 9 <= len(data) and data[place] == 0xFF and data[place + 1] != _JPEG_APP1:
-        if data[place + 1] in _JPEG_FRAMES:
+    for marker, place in _jpeg_segments(data):
+        if marker == _JPEG_APP1:
+            return None
+        if marker in _JPEG_FRAMES and place + 9 <= len(data):
             height, width = (int.from_bytes(data[at : at + 2], "big") for at in (place + 5, place + 7))
             return (height, width) if height and width else None
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return None
+
+
+def _ends_after_scan(data: bytes) -> bool:
+    """Whether the pixels of a JPEG file are followed by an end mark, that of a thumbnail in its header apart.
+
+    Telephones append whole videos; the tail of such a file says nothing.
+    """
+    return any(marker == _JPEG_SCAN and data.find(_JPEG_END, place) >= 0 for marker, place in _jpeg_segments(data))
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and place of each segment of a JPEG file, up to its first scan; nothing for other files."""
+    place = 2 if data.startswith(JPEG_START) else len(data)
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            # Any number of fill bytes may precede a marker.
+            place += 1
+            continue
+        yield marker, place
+        if marker == _JPEG_SCAN:
+            return
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")

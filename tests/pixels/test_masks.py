@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lesionseg.data.masks import count_components, decode_mask, encode_mask, lesion_pixels, read_mask
 from lesionseg.errors import DataError
+from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels, read_mask
 
 HEIGHT, WIDTH = 20, 31
 
