@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from lesionseg.cli import progress
-from lesionseg.data.convert import convert
-from lesionseg.data.isic import find_release
+from lesionseg.data.release.convert import convert
+from lesionseg.data.release.isic import find_release
 from lesionseg.data.sources import Source
 from lesionseg.tables import Grid, terminal_table
 from lesionseg.workers import map_files

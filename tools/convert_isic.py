@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.cli import positive, tool
-from lesionseg.data.isic import RELEASES, find_release
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.pairs import SPLITS, find_pairs
-from lesionseg.data.splits import split_again
+from lesionseg.data.release.isic import RELEASES, find_release
+from lesionseg.data.release.pairs import SPLITS, find_pairs
+from lesionseg.data.release.splits import split_again
 from lesionseg.errors import DataError
 
 EPILOG = """\
@@ -36,7 +36,7 @@ Hard-linked files are the very files of RAW: do not edit them in place.
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    from lesionseg.data.convert import convert
+    from lesionseg.data.release.convert import convert
 
     if args.layout == "pairs":
         listing = find_pairs(args.raw, args.images, args.masks, args.mask_suffix)

@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.data import download
+    from lesionseg.data.release import download
 
     archives = [archive for split in dict.fromkeys(args.splits) for archive in download.ARCHIVES[split]]
     fetched = download.download(archives, args.out, args.base_url or download.BASE_URL)

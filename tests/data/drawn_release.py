@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 from helpers import draw_pair
 
-from lesionseg.data.isic import RELEASES
+from lesionseg.data.release.isic import RELEASES
 
 SIZES = {"training": (72, 96), "validation": (60, 40), "test": (50, 70)}
 COUNTS = {"training": 4, "validation": 2, "test": 3}

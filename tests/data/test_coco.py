@@ -11,10 +11,10 @@ from pycocotools.coco import COCO
 from lesionseg.data import coco as coco_module
 from lesionseg.data.coco import Style, coco_to_masks, masks_to_coco
 from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, outline, split_instances
-from lesionseg.data.convert import convert
-from lesionseg.data.isic import find_release
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
-from lesionseg.data.pairs import find_pairs
+from lesionseg.data.release.convert import convert
+from lesionseg.data.release.isic import find_release
+from lesionseg.data.release.pairs import find_pairs
 from lesionseg.errors import DataError
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 

@@ -24,9 +24,9 @@ from drawn_release import (
 from helpers import ROOT, draw_pair, load_tool
 from PIL import Image
 
-from lesionseg.data import convert as convert_module
-from lesionseg.data import folder as folder_module
-from lesionseg.data.isic import RELEASES
+from lesionseg.data.release import convert as convert_module
+from lesionseg.data.release import folder as folder_module
+from lesionseg.data.release.isic import RELEASES
 from lesionseg.pixels.masks import read_mask
 
 IMAGES, MASKS = RELEASES[2018]["training"]
@@ -526,7 +526,7 @@ KILLED = """
 import signal, sys, time
 sys.path[:0] = [{tests!r}]
 from helpers import load_tool
-from lesionseg.data import convert
+from lesionseg.data.release import convert
 # A shell's background jobs, and so perhaps these tests, start with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 write_lists = convert.write_lists

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data import download as download_module
-from lesionseg.data.download import ARCHIVES, Archive, download
+from lesionseg.data.release import download as download_module
+from lesionseg.data.release.download import ARCHIVES, Archive, download
 from lesionseg.errors import DataError
 
 NAME = "ISIC2018_Task1_Test_GroundTruth.zip"

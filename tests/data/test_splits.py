@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data.pairs import Listing, Pair
+from lesionseg.data.release.pairs import Listing, Pair
+from lesionseg.data.release.splits import random_splits, read_groups, split_again
 from lesionseg.data.sources import Source
-from lesionseg.data.splits import random_splits, read_groups, split_again
 from lesionseg.errors import DataError
 
 HALVES = {"training": Fraction(1, 2), "validation": Fraction(1, 2)}

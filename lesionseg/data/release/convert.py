@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lesionseg.data.folder import Record, whole_folder, write_lists
-from lesionseg.data.pairs import Listing, Pair
+from lesionseg.data.release.folder import Record, whole_folder, write_lists
+from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
 from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels
