@@ -16,8 +16,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
 from lesionseg.cli import progress
-from lesionseg.data.preflight import check_masks
-from lesionseg.data.transforms import LoadLesionImage
+from lesionseg.data.datasets.preflight import check_masks
+from lesionseg.data.datasets.transforms import LoadLesionImage
 from lesionseg.errors import DataError
 from lesionseg.pixels.pictures import read_image
 from lesionseg.tables import Grid, terminal_table

@@ -7,9 +7,10 @@ registered, so are this project's data sets, transforms, metrics and hooks, and 
 import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
 from mmengine.config.utils import MODULE2PACKAGE
 
-import lesionseg.data.coco_dataset
-import lesionseg.data.dataset
-import lesionseg.data.transforms
+import lesionseg.data.datasets.instances
+import lesionseg.data.datasets.sampling
+import lesionseg.data.datasets.semantic
+import lesionseg.data.datasets.transforms
 import lesionseg.engine.cpu
 import lesionseg.engine.hooks
 import lesionseg.engine.parameter_groups

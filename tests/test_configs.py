@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS as SEMANTIC_MODELS
 
 import lesionseg.openmmlab  # noqa: F401
-from lesionseg.data.coco_dataset import LesionCocoDataset
+from lesionseg.data.datasets.instances import LesionCocoDataset
 
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("[!_]*/*.py") if path.parent.name != "deploy")
 NAME = re.compile(

@@ -15,7 +15,7 @@ from mmengine.dist import init_dist, is_main_process
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from lesionseg.data.preflight import check_masks
+from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights, secure_loading
 from lesionseg.engine.config import Options, check_schedule, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from lesionseg.data.dataset import ISICDataset
+from lesionseg.data.datasets.semantic import ISICDataset
 from lesionseg.errors import DataError
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lesionseg.data.mask_cache import MaskCache, PackedMask, packed_mask, stamp
+from lesionseg.data.datasets.mask_cache import MaskCache, PackedMask, packed_mask, stamp
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.shrink import shrink_mask
 
@@ -145,7 +145,7 @@ def test_a_damaged_cache_is_as_none_and_mended_by_the_next_check(mask, cache_hom
 
 @pytest.mark.parametrize("changed", ["_FORMAT", "LESION_ABOVE"])
 def test_what_was_kept_under_another_rule_is_not_found(mask, monkeypatch, changed):
-    monkeypatch.setattr(f"lesionseg.data.mask_cache.{changed}", 100)
+    monkeypatch.setattr(f"lesionseg.data.datasets.mask_cache.{changed}", 100)
     assert packed_mask(mask) is None
     assert MaskCache(os.path.dirname(mask)).look_up(mask) is None
 

@@ -7,8 +7,8 @@ import pytest
 from helpers import load_tool
 
 from lesionseg.data.coco import masks_to_coco
-from lesionseg.data.coco_dataset import LesionCocoDataset
-from lesionseg.data.dataset import ISICDataset
+from lesionseg.data.datasets.instances import LesionCocoDataset
+from lesionseg.data.datasets.semantic import ISICDataset
 from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import image_id, is_picture, listed_id, mask_file, mask_id, without_ending
 

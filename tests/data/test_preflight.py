@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lesionseg.data import preflight
-from lesionseg.data.preflight import check_masks
+from lesionseg.data.datasets import preflight
+from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.errors import DataError
 from lesionseg.pixels.masks import read_mask
 

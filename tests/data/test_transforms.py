@@ -11,16 +11,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from lesionseg.data.preflight import check_masks
-from lesionseg.data.transforms import (
-    LesionAlbu,
-    LoadLesionImage,
-    LoadLesionMask,
-    RandomScaleCrop,
-    SeededIndex,
-    SeededInfiniteSampler,
-    SeedSample,
-)
+from lesionseg.data.datasets.preflight import check_masks
+from lesionseg.data.datasets.sampling import SeededIndex, SeededInfiniteSampler, SeedSample
+from lesionseg.data.datasets.transforms import LesionAlbu, LoadLesionImage, LoadLesionMask, RandomScaleCrop
 from lesionseg.errors import DataError
 
 HEIGHT, WIDTH = 400, 616
@@ -102,7 +95,7 @@ def test_a_mask_from_the_cache_of_the_check_is_that_of_its_file(pair, min_short_
     assert np.array_equal(cached, read)
     assert cached.dtype == read.dtype == np.uint8
     cached[:] = 0  # Later transforms may write into it.
-    monkeypatch.setattr("lesionseg.data.transforms.read_mask", None)
+    monkeypatch.setattr("lesionseg.data.datasets.transforms.read_mask", None)
     from_cache = Compose([LoadLesionImage(min_short_edge), LoadLesionMask(cached=True)])(dict(pair))["gt_seg_map"]
     assert np.array_equal(from_cache, read)
 

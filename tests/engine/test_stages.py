@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn import functional
 
-import lesionseg.data.transforms  # noqa: F401  Registers the sampler.
+import lesionseg.data.datasets.transforms  # noqa: F401  Registers the sampler.
 from lesionseg.engine.stages import TrainingStagesHook
 from lesionseg.errors import DataError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.mask_cache import MaskCache, PackedMask, stamp
+from lesionseg.data.datasets.mask_cache import MaskCache, PackedMask, stamp
 from lesionseg.errors import DataError, first_names
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.pixels.pictures import picture_size

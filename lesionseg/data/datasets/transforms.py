@@ -1,18 +1,15 @@
 """Loading and augmentation that MMCV and MMSegmentation lack."""
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
-from mmengine.dataset import InfiniteSampler
-from mmengine.registry import DATA_SAMPLERS, TRANSFORMS
+from mmengine.registry import TRANSFORMS
 from mmseg.datasets.transforms import Albu
 
-from lesionseg.data.mask_cache import packed_mask
+from lesionseg.data.datasets.mask_cache import packed_mask
 from lesionseg.errors import DataError
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.pixels.pictures import decode_picture, encoded_size
@@ -148,47 +145,3 @@ class LesionAlbu(Albu):
     def transform(self, results: dict) -> dict:
         self.aug.set_random_seed(int(np.random.randint(2**31)))
         return super().transform(results)
-
-
-class SeededIndex(int):
-    """The index of a sample together with the seed of this one draw of it."""
-
-    seed: int
-
-    def __new__(cls, index: int, seed: int) -> "SeededIndex":
-        self = super().__new__(cls, index)
-        self.seed = seed
-        return self
-
-    def __reduce__(self):
-        return SeededIndex, (int(self), self.seed)
-
-
-@DATA_SAMPLERS.register_module()
-class SeededInfiniteSampler(InfiniteSampler):
-    """MMEngine's infinite sampler that also seeds every draw, for the transform `SeedSample`.
-
-    Loader processes otherwise draw from streams of their own, which start anew when a training is
-    resumed, and which depend on the number of processes.
-    """
-
-    def _indices_of_rank(self):
-        seeds = torch.Generator()
-        seeds.manual_seed(self.seed + 1 + self.rank)
-        for index in super()._indices_of_rank():
-            yield SeededIndex(index, int(torch.randint(2**31, (), generator=seeds)))
-
-
-@TRANSFORMS.register_module()
-class SeedSample(BaseTransform):
-    """Seed numpy and Python for one draw of a sample, before the first random transform.
-
-    Does nothing where the sampler gives no seed (validation and test).
-    """
-
-    def transform(self, results: dict) -> dict:
-        seed = getattr(results.get("sample_idx"), "seed", None)
-        if seed is not None:
-            np.random.seed(seed)
-            random.seed(seed)
-        return results

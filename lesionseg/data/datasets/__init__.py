@@ -1,0 +1,1 @@
+"""A data set folder as trainings and tests load it."""
