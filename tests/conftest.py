@@ -54,7 +54,7 @@ def isic_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def coco_folder(isic_folder, tmp_path_factory) -> Path:
     """The same with the COCO files of tools/masks2coco.py; do not change it."""
-    from lesionseg.data.coco import masks_to_coco
+    from lesionseg.data.coco.convert import masks_to_coco
 
     root = tmp_path_factory.mktemp("data") / "COCO"
     shutil.copytree(isic_folder, root)

@@ -23,7 +23,7 @@ DATASET/annotations/instances_<split>.json holds RLE, exact to the pixel and wit
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
-    from lesionseg.data.coco import CATEGORY, Style, coco_to_masks, masks_to_coco
+    from lesionseg.data.coco.convert import CATEGORY, Style, coco_to_masks, masks_to_coco
 
     if args.to_masks:
         made = coco_to_masks(args.source, args.to_masks, args.category)

@@ -8,9 +8,9 @@ from helpers import draw_pair
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from lesionseg.data import coco as coco_module
-from lesionseg.data.coco import Style, coco_to_masks, masks_to_coco
-from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, outline, split_instances
+from lesionseg.data.coco import convert as coco_module
+from lesionseg.data.coco.convert import Style, coco_to_masks, masks_to_coco
+from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, outline, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
 from lesionseg.data.release.convert import convert
 from lesionseg.data.release.isic import find_release

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from helpers import load_tool
 
-from lesionseg.data.coco import masks_to_coco
+from lesionseg.data.coco.convert import masks_to_coco
 from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.semantic import ISICDataset
 from lesionseg.data.inputs import find_inputs

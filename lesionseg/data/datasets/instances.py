@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from lesionseg.data.coco_file import check_annotations, check_lists, read_lists
-from lesionseg.data.coco_segmentation import read_segmentation
+from lesionseg.data.coco.lists import check_annotations, check_lists, read_lists
+from lesionseg.data.coco.segmentation import read_segmentation
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names

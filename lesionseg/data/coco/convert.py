@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.data.coco_file import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
-from lesionseg.data.coco_segmentation import decode_segmentation, describe_instance, split_instances
+from lesionseg.data.coco.lists import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
+from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
 from lesionseg.data.release.pairs import SPLITS, Listing, Named, Pair
 from lesionseg.data.sources import Source, list_files

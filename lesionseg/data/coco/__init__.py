@@ -1,0 +1,1 @@
+"""Masks as COCO files, and COCO files from anywhere as masks."""
