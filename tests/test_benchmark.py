@@ -4,7 +4,7 @@ import pytest
 from helpers import ROOT, load_tool
 
 from lesionseg.benchmark import input_rows, input_table
-from lesionseg.data.phantom import draw_release
+from lesionseg.data.phantoms.phantom import draw_release
 from lesionseg.engine.config import Options, load_config
 
 CONFIG = str(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")

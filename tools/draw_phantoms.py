@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.data.phantom import draw_release
+    from lesionseg.data.phantoms.phantom import draw_release
 
     draw_release(args.out, args.training, args.validation, args.test, args.seed, args.height, args.width)
     print(f"drew {args.training + args.validation + args.test} pictures and their masks into {args.out}")

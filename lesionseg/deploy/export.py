@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import is_picture
-from lesionseg.data.phantom import draw_phantom
+from lesionseg.data.phantoms.phantom import draw_phantom
 from lesionseg.data.sources import list_files
 from lesionseg.deploy.card import ModelCard
 from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model

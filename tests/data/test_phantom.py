@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lesionseg.data.phantom import LARGEST_SHARE, SMALLEST_SHARE, draw_phantom, draw_release
+from lesionseg.data.phantoms.phantom import LARGEST_SHARE, SMALLEST_SHARE, draw_phantom, draw_release
 from lesionseg.errors import DataError
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lesionseg import __version__
 from lesionseg.data.names import mask_file
-from lesionseg.data.phantom_skin import (
+from lesionseg.data.phantoms.skin import (
     HAEMOGLOBIN,
     MELANIN,
     draw_bubbles,

@@ -1,0 +1,1 @@
+"""Drawn images of lesions with exact masks."""
