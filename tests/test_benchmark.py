@@ -3,7 +3,7 @@
 import pytest
 from helpers import ROOT, load_tool
 
-from lesionseg.benchmark import input_rows, input_table
+from lesionseg.benchmarks.input import input_rows, input_table
 from lesionseg.data.phantoms.phantom import draw_release
 from lesionseg.engine.config import Options, load_config
 

@@ -1,4 +1,4 @@
-from lesionseg import benchmark_ops
+from lesionseg.benchmarks import operators as benchmark_ops
 
 
 def test_benchmark_times_every_operator(monkeypatch):

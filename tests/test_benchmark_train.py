@@ -3,7 +3,7 @@
 import pytest
 from helpers import MASK2FORMER
 
-from lesionseg.benchmark_train import OURS, STOCK, train_rows, train_table, use_stock
+from lesionseg.benchmarks.training import OURS, STOCK, train_rows, train_table, use_stock
 from lesionseg.engine.config import Options, load_config
 from lesionseg.errors import DataError
 

@@ -35,22 +35,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if args.what == "operators":
-        from lesionseg.benchmark_ops import run, table
+        from lesionseg.benchmarks.operators import run, table
 
         print(table(run(args.device)))
         return
     if args.what == "convert":
-        from lesionseg.benchmark_convert import convert_seconds, convert_table
+        from lesionseg.benchmarks.convert import convert_seconds, convert_table
 
         print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
         return
     if args.what == "train":
-        from lesionseg.benchmark_train import train_rows, train_table
+        from lesionseg.benchmarks.training import train_rows, train_table
         from lesionseg.engine.config import Options
 
         print(train_table(train_rows(Options.of(args), args.steps, args.rounds)))
         return
-    from lesionseg.benchmark import decode_difference, input_rows, input_table
+    from lesionseg.benchmarks.input import decode_difference, input_rows, input_table
     from lesionseg.engine.config import Options, load_config
 
     cfg = load_config(Options.of(args))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from lesionseg.benchmarks.models import latencies, peak_memory
 from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import is_picture
 from lesionseg.data.phantoms.phantom import draw_phantom
@@ -23,7 +24,6 @@ from lesionseg.deploy.card import ModelCard
 from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
 from lesionseg.deploy.graph import finish, simplify
 from lesionseg.deploy.mask_rcnn import export_mask_rcnn
-from lesionseg.deploy.measure import latencies, peak_memory
 from lesionseg.deploy.parity import Parity, Thresholds, compare, difference_picture
 from lesionseg.deploy.pipeline import prepare
 from lesionseg.deploy.reduced import to_float16, to_int8

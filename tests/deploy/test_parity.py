@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from lesionseg.benchmarks.models import latencies
 from lesionseg.deploy.found import Found
-from lesionseg.deploy.measure import latencies
 from lesionseg.deploy.parity import ImageParity, Parity, Thresholds, twins
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 
