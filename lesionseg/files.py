@@ -1,5 +1,6 @@
-"""Writing that is either done or not there: aside first, then renamed."""
+"""Writing that is either done or not there: aside first, then renamed; and what tells that a file is the same."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -36,3 +37,12 @@ def write_bytes(path: str | PathLike, data: bytes) -> None:
 def write_text(path: str | PathLike, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def file_sha256(path: str | PathLike) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -22,19 +22,18 @@ from lesionseg.data.phantoms.phantom import draw_phantom
 from lesionseg.data.sources import list_files
 from lesionseg.deploy.card import ModelCard
 from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
+from lesionseg.deploy.float16 import to_float16, to_int8
 from lesionseg.deploy.graph import finish, simplify
 from lesionseg.deploy.mask_rcnn import export_mask_rcnn
 from lesionseg.deploy.parity import Parity, Thresholds, compare, difference_picture
 from lesionseg.deploy.pipeline import prepare
-from lesionseg.deploy.reduced import to_float16, to_int8
 from lesionseg.deploy.segmentor import export_segmentor
 from lesionseg.deploy.tensorrt import Shapes, build_engine, load_tensorrt
 from lesionseg.deploy.torch_model import TorchModel
 from lesionseg.engine.config import Options
 from lesionseg.engine.families import SEMANTIC, family_for, family_of
 from lesionseg.errors import DataError
-from lesionseg.evaluation.report import file_sha256
-from lesionseg.files import write_bytes, write_text
+from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import read_image
 from lesionseg.workers import usable_cores
 

@@ -13,8 +13,8 @@ from lesionseg.cli import progress
 from lesionseg.deploy.engines import Model
 from lesionseg.deploy.found import Found, find
 from lesionseg.deploy.pipeline import prepare
-from lesionseg.deploy.stock import predict
 from lesionseg.deploy.torch_model import TorchModel
+from lesionseg.deploy.upstream import predict
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.evaluation.pictures import outline_picture
 from lesionseg.evaluation.scores import Confusion, jaccard

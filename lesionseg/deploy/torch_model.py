@@ -26,7 +26,7 @@ from lesionseg.engine.checkpoint import check_fit, load_file
 from lesionseg.engine.config import Options, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
-from lesionseg.evaluation.report import file_sha256
+from lesionseg.files import file_sha256
 
 _SUPPORTED = "MMSegmentation's EncoderDecoder (Mask2Former, SegFormer and others) or MMDetection's Mask R-CNN"
 _VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")

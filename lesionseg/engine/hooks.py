@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from lesionseg.engine.checkpoint import check_fit
-from lesionseg.evaluation.learning_curve import draw_learning_curve
+from lesionseg.engine.learning_curve import draw_learning_curve
 
 
 @HOOKS.register_module()

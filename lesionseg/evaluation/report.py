@@ -14,7 +14,7 @@ from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import mean_scores, pooled_scores
-from lesionseg.files import write_bytes, write_text
+from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
@@ -108,15 +108,6 @@ def dataset_fingerprint(table: Sequence[ImageResult]) -> str:
     for row in sorted(table, key=lambda row: row.id):
         fingerprint.update(f"{row.id} {file_sha256(row.image)} {file_sha256(row.truth)}\n".encode())
     return fingerprint.hexdigest()
-
-
-def file_sha256(path: str | PathLike) -> str:
-    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def per_image_csv(table: Sequence[ImageResult]) -> str:

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lesionseg.deploy.reduced import to_float16, to_int8
+from lesionseg.deploy.float16 import to_float16, to_int8
 
 RNG = np.random.default_rng(0)
 BATCH = RNG.normal(size=(2, 3, 24, 40)).astype(np.float32)

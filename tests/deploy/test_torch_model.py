@@ -9,8 +9,8 @@ from mmengine.registry import init_default_scope
 from lesionseg.deploy.card import MASK_SCORES
 from lesionseg.deploy.found import find
 from lesionseg.deploy.pipeline import prepare
-from lesionseg.deploy.stock import predict
 from lesionseg.deploy.torch_model import TorchModel, build_module, content_size
+from lesionseg.deploy.upstream import predict
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
