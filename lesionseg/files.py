@@ -40,8 +40,12 @@ def write_text(path: str | PathLike, text: str) -> None:
 
 
 def file_sha256(path: str | PathLike) -> str:
-    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    """SHA-256 of a file's bytes, as `sha256sum` prints it; of a folder, of the names and hashes of all its files."""
     digest = hashlib.sha256()
+    if Path(path).is_dir():
+        for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n".encode())
+        return digest.hexdigest()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

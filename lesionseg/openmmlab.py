@@ -1,11 +1,10 @@
-"""Joins this project to OpenMMLab. Import it before a config is loaded; every config imports it too.
+"""Joins this project to OpenMMLab; every config imports it.
 
 Afterwards `_base_ = 'mmseg::...'` works, the heads of MMDetection that Mask2Former is made of are
 registered, so are this project's data sets, transforms, metrics and hooks, and checkpoints load as data.
 """
 
 import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
-from mmengine.config.utils import MODULE2PACKAGE
 
 import lesionseg.data.datasets.instances
 import lesionseg.data.datasets.sampling
@@ -20,7 +19,7 @@ import lesionseg.evaluation.lesion_metric
 import lesionseg.models.flip_tta
 import lesionseg.models.mask2former_head  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
+from lesionseg.engine.config import find_mmseg
 
-# The maintained fork's distribution is called otherwise, and MMEngine looks for 'mmsegmentation'.
-MODULE2PACKAGE["mmseg"] = "mmseg"
+find_mmseg()
 secure_loading()

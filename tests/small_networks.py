@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from helpers import draw_pair
 
-from lesionseg.deploy.torch_model import build_module, semantic_scores
 from lesionseg.engine.config import Options, load_config
+from lesionseg.inference.runtimes.torch_model import build_module, semantic_scores
 
 # MMSegmentation's own SegFormer on this project's data.
 SEGFORMER = """

@@ -7,11 +7,11 @@ import pytest
 from drawn_models import CARD, instance_model, semantic_model
 from helpers import draw_pair
 
-from lesionseg.deploy.card import MASK_SCORES
 from lesionseg.errors import DataError
-from lesionseg.inference import Segmenter
+from lesionseg.inference.postprocess import PostProcessing
+from lesionseg.inference.runtimes.card import MASK_SCORES
+from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
-from lesionseg.postprocess import PostProcessing
 
 # In pixels of the model's input, which is the image where that has 96x72 pixels.
 BOXES = [((10, 10, 40, 50), 0.6, 0), ((30, 20, 70, 30), 0.9, 0), ((0, 0, 96, 72), 0.95, 1), ((80, 60, 90, 70), 0.4, 0)]
@@ -75,9 +75,8 @@ def test_one_function_does_it_all(model, tmp_path):
 
 def test_a_batch_is_its_images(model):
     images = [draw_pair(number)[0] for number in range(3)] + [draw_pair(3, 50, 90)[0]]
-    segmenter = Segmenter(model)
     for tta in (False, True):
-        segmenter.tta = tta
+        segmenter = Segmenter(model, tta=tta)
         for image, together in zip(images, segmenter.predict_batch(images), strict=True):
             alone = segmenter.predict(image)
             assert np.array_equal(alone.probability, together.probability)
@@ -158,9 +157,9 @@ def test_no_instance_is_an_empty_mask(folder):
 @pytest.mark.parametrize("rule", [CARD.score_rule, MASK_SCORES])
 def test_the_mask_is_where_the_probability_is_above_one_half(folder, rule):
     segmenter = Segmenter(semantic_model(folder / f"{rule}.onnx", replace(CARD, score_rule=rule)))
-    run = segmenter.model.run
+    run = segmenter.finder.model.run
     # Scores that differ by less than a float32 next to one half.
-    segmenter.model.run = lambda batch: [scores * np.float32(1e-8) for scores in run(batch)]
+    segmenter.finder.model.run = lambda batch: [scores * np.float32(1e-8) for scores in run(batch)]
     prediction = segmenter.predict(np.random.default_rng(0).integers(126, 131, (72, 96, 3), np.uint8))
     assert 0.05 < prediction.mask.mean() < 0.95
     assert np.array_equal(prediction.mask, prediction.probability > 0.5)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from lesionseg.errors import DataError
-from lesionseg.postprocess import PostProcessing, drop_small, fill_holes, largest_component, smooth
+from lesionseg.inference.postprocess import PostProcessing, drop_small, fill_holes, largest_component, smooth
 
 
 def drawn(*rows):

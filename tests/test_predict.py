@@ -12,13 +12,13 @@ import pytest
 from drawn_models import instance_model, semantic_model, without_card
 from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
 
-from lesionseg import predict_files
-from lesionseg.data.inputs import find_inputs
-from lesionseg.deploy.engines import ENGINES
+from lesionseg.commands import predict as predict_files
+from lesionseg.commands.predict import encode_probability
 from lesionseg.errors import DataError
-from lesionseg.inference import Prediction, Segmenter
+from lesionseg.inference.inputs import find_inputs
+from lesionseg.inference.opening import ENGINES
+from lesionseg.inference.segmenter import Prediction, Segmenter
 from lesionseg.pixels.masks import lesion_pixels, read_mask
-from lesionseg.predict_files import encode_probability
 
 tool = load_tool("predict")
 main = tool.main
@@ -92,8 +92,8 @@ def test_results_do_not_depend_on_the_batch(model, photos, tmp_path, engine):
 def test_images_of_one_size_that_follow_one_another_share_a_run(model, photos, tmp_path):
     segmenter = Segmenter(model)
     sizes = []
-    run = segmenter.model.run
-    segmenter.model.run = lambda batch: sizes.append(len(batch)) or run(batch)
+    run = segmenter.finder.model.run
+    segmenter.finder.model.run = lambda batch: sizes.append(len(batch)) or run(batch)
     outputs = predict_files.Outputs(tmp_path / "out")
     predict_files.predict_files(segmenter, find_inputs([str(photos)]).images, outputs, batch_size=3)
     assert sizes == [2, 1, 1, 1, 1]
@@ -302,8 +302,8 @@ def checkpoint(tmp_path_factory):
     """A small Mask2Former that has learned nothing."""
     import torch
 
-    from lesionseg.deploy.torch_model import build_module
     from lesionseg.engine.config import Options, load_config
+    from lesionseg.inference.runtimes.torch_model import build_module
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("torch") / "random.pth"

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,8 @@ from helpers import MASK2FORMER, ROOT, load_tool
 
 from lesionseg.cli import tool
 from lesionseg.errors import DataError
+from lesionseg.evaluation.report_file import Report
+from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
@@ -110,7 +111,9 @@ def commands(monkeypatch):
             (work_dir / "last_checkpoint").write_text("/elsewhere/iter_300.pth")
         if name.endswith("test.py"):
             work_dir = Path(arguments[arguments.index("--work-dir") + 1])
-            (work_dir / "report.json").write_text(json.dumps({"per_image": {"dice": 0.91}}))
+            scores = dict.fromkeys(PER_IMAGE, 0.5) | dict(dice=0.91)
+            origin = dict.fromkeys(("config", "checkpoint", "checkpoint_sha256", "dataset_sha256"), "-")
+            Report(1, scores, dict.fromkeys(POOLED, 0.5), origin).write(work_dir)
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)

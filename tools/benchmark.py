@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lesionseg.cli import add_config_arguments, positive, tool
+from lesionseg.engine.config import Options, load_config
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,15 +46,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
         return
     if args.what == "train":
+        options = Options.of(args)
         from lesionseg.benchmarks.training import train_rows, train_table
-        from lesionseg.engine.config import Options
 
-        print(train_table(train_rows(Options.of(args), args.steps, args.rounds)))
+        print(train_table(train_rows(options, args.steps, args.rounds)))
         return
-    from lesionseg.benchmarks.input import decode_difference, input_rows, input_table
-    from lesionseg.engine.config import Options, load_config
-
     cfg = load_config(Options.of(args))
+    from lesionseg.benchmarks.input import decode_difference, input_rows, input_table
+
     print(input_table(input_rows(cfg, args.originals, args.images, args.rounds)))
     largest, mean = decode_difference(cfg, args.images)
     print(f"decoding at a reduced scale changed pixels by at most {largest}, on average {mean:.2f} gray levels")

@@ -7,11 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.cli import positive, tool
+from lesionseg.commands.convert import ISIC, LAYOUTS, Conversion, run_conversion
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.isic import RELEASES, find_release
-from lesionseg.data.release.pairs import SPLITS, find_pairs
-from lesionseg.data.release.splits import split_again
-from lesionseg.errors import DataError
+from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.pairs import SPLITS
 
 EPILOG = """\
 examples:
@@ -35,32 +34,7 @@ Hard-linked files are the very files of RAW: do not edit them in place.
 
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
-    args = _parse(argv)
-    from lesionseg.data.release.convert import convert
-
-    if args.layout == "pairs":
-        listing = find_pairs(args.raw, args.images, args.masks, args.mask_suffix)
-    else:
-        listing = find_release(args.raw, args.year, args.splits)
-    if args.split:
-        _check_not_mixed(args, {pair.split for pair in listing.pairs})
-        split_again(listing, args.split, args.seed, args.group_csv, args.group_column)
-    for note in listing.notes:
-        print(f"note: {note}", file=sys.stderr)
-    made = convert(listing, args.out, args.short_edge, args.workers, args.overwrite)
-    for warning in made.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
-    files = ", ".join(f"{count} {how}" for how, count in made.files.items())
-    print(f"Made {args.out}: {pairs} (files: {files})")
-
-
-def _check_not_mixed(args: argparse.Namespace, official: set[str]) -> None:
-    if len(official) > 1 and not args.splits:
-        raise DataError(
-            f"{args.raw}: --split would mix its official splits {', '.join(sorted(official))}, expected one of them. "
-            "Choose it with --splits, or name there those that shall be mixed."
-        )
+    run_conversion(Conversion(**vars(_parse(argv))))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,9 +58,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", metavar="N", type=positive, help="how many files are decoded at once (default: one a core)"
     )
-    parser.add_argument(
-        "--layout", choices=["isic", "pairs"], default="isic", help="a release (default), or any images and masks"
-    )
+    parser.add_argument("--layout", choices=LAYOUTS, default=ISIC, help="a release (default), or any images and masks")
 
     release = parser.add_argument_group("--layout isic")
     release.add_argument("--year", type=int, choices=sorted(RELEASES), help="which one, where RAW holds several")

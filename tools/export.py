@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lesionseg.cli import add_config_arguments, positive, tool
+from lesionseg.engine.config import Options, check_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -16,9 +17,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--deploy-cfg", metavar="FILE", help="a file of configs/deploy (default: onnxruntime, inputs of any size)"
     )
-    precision = parser.add_mutually_exclusive_group()
-    precision.add_argument("--fp16", action="store_true", help="half precision: half the file")
-    precision.add_argument("--int8", action="store_true", help="8-bit integers, their ranges from the training images")
+    parser.add_argument("--fp16", action="store_true", help="half precision: half the file")
     parser.add_argument(
         "--parity-images",
         metavar="INPUT",
@@ -34,16 +33,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.deploy.export import Export, export
-    from lesionseg.engine.config import Options
+    options = Options.of(args)
+    check_checkpoint(args.checkpoint)
+    from lesionseg.commands.export import Export, export
 
     parity = export(
         Export(
-            options=Options.of(args),
+            options=options,
             checkpoint=args.checkpoint,
             out=Path(args.out),
             deploy_config=args.deploy_cfg,
-            precision="float16" if args.fp16 else "int8" if args.int8 else "float32",
+            precision="float16" if args.fp16 else "float32",
             parity_images=args.parity_images,
             threads=args.threads,
             overwrite=args.overwrite,

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, positive, share, tool
-
-# Those of lesionseg.deploy.engines, which needs numpy.
-ENGINES = ("onnxruntime", "openvino", "openvino-bf16", "tensorrt")
+from lesionseg.inference.inputs import find_inputs
+from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths
 
 EPILOG = """\
 examples:
@@ -28,13 +27,12 @@ An id is the path of an image below its INPUT without suffix, so sub-folders are
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
-    from lesionseg.data.inputs import find_inputs
-    from lesionseg.inference import Segmenter
-    from lesionseg.postprocess import PostProcessing
-    from lesionseg.predict_files import Outputs, predict_files
+    inputs = find_inputs(args.inputs)
+    check_paths(args.model, args.checkpoint)
+    from lesionseg.commands.predict import Outputs, predict_files
+    from lesionseg.inference import PostProcessing, Segmenter
 
     postprocess = PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest)
-    inputs = find_inputs(args.inputs)
     outputs = Outputs(args.out, args.overlay, args.probability)
     outputs.check(inputs, args.overwrite)
     segmenter = Segmenter(
@@ -44,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         postprocess=postprocess,
         min_score=args.min_score,
         instances="top1" if args.top1 else None,
-        engine=args.engine or "onnxruntime",
+        engine=args.engine or ONNXRUNTIME,
         device=args.device,
         threads=args.threads,
     )

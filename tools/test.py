@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from lesionseg.cli import add_config_arguments, tool
+from lesionseg.engine.config import Options, check_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -12,7 +13,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument(
         "checkpoint",
-        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, or an exported model.onnx",
+        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, or a "
+        "folder of masks, <id>.png or <id>_segmentation.png",
     )
     parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
     parser.add_argument("--show-dir", metavar="DIR", help="write every image with the outlines of truth and prediction")
@@ -23,10 +25,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.engine.launch import Options, evaluate
+    options = Options.of(args)
+    check_checkpoint(args.checkpoint)
+    from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, score_table
 
-    tested = evaluate(Options.of(args), args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
+    tested = evaluate(options, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
     if not tested.table:
         return
     print(score_table(tested.table))

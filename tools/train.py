@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from lesionseg.cli import add_config_arguments, tool
+from lesionseg.engine.config import Options
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -18,9 +19,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    from lesionseg.engine.launch import Options, train
+    options = Options.of(args)
+    from lesionseg.commands.train import train
 
-    runner = train(Options.of(args), resume=args.resume)
+    runner = train(options, resume=args.resume)
     if runner.rank == 0:
         print(f"trained {runner.iter} iterations; checkpoints, logs and learning_curve.png are in {runner.work_dir}")
 

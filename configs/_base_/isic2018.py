@@ -18,12 +18,12 @@ _train_pipeline = [
 ]
 # Area interpolation, as in the training copies that the converter makes.
 _test_resize = dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area")
-# With image_id, by which all tables name an image, MMSegmentation's own.
+# MMSegmentation's own, and image_id, by which all tables name an image.
 _pack_test = dict(
     type="PackSegInputs",
     meta_keys=(
         *("image_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "pad_shape", "scale_factor"),
-        *("flip", "flip_direction", "reduce_zero_label"),
+        *("flip", "flip_direction"),
     ),
 )
 _test_pipeline = [

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
 
+import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import progress
 from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.data.datasets.transforms import LoadLesionImage

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionseg.deploy.engines import Model
-from lesionseg.inference import Segmenter
+from lesionseg.inference.runtimes.model import Model
+from lesionseg.inference.segmenter import Segmenter
 
 _WARM_UP = 2
 _SECONDS = 20.0

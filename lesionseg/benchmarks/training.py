@@ -18,6 +18,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32

@@ -1,19 +1,12 @@
-"""ONNX files with weights of 16 or 8 bits."""
+"""ONNX files with weights of 16 bits."""
 
-import logging
-import tempfile
-from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Iterator
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from lesionseg.cli import progress
-from lesionseg.deploy.engines import INPUT
 from lesionseg.deploy.graph import load_graph, save_graph
 
 # Nearly all weights and nearly all of the time.
@@ -29,8 +22,6 @@ _FOLLOWING = {
 # They choose among the nearly equal: the last digit of what they read decides which of two boxes stays.
 _CHOOSING = {"NonMaxSuppression", "TopK"}
 _SUFFIX = "_float16"
-# Exporters name nodes after modules.
-_BACKBONE = "backbone/"
 
 
 def to_float16(source: str | PathLike, target: str | PathLike) -> None:
@@ -159,69 +150,3 @@ def _names_read(node: onnx.NodeProto) -> Iterator[str]:
             yield from (value.name for value in graph.output)
             for inner in graph.node:
                 yield from _names_read(inner)
-
-
-def to_int8(source: str | PathLike, target: str | PathLike, batches: Iterable[np.ndarray]) -> None:
-    """Give the convolutions of a model's backbone int8 weights, one scale a channel, and let them compute in 8 bits.
-
-    onnxruntime's static quantisation in its QDQ form, which OpenVINO and TensorRT read, too. What decides on pixels
-    and boxes stays float32: the neck and the heads. So does the first convolution, which has hardly any weights.
-
-    Args:
-        source: a float32 ONNX file.
-        target: where the int8 one goes.
-        batches: (N, 3, H, W) float32, prepared training images, from which the ranges of all activations are found;
-            heights and widths may differ.
-
-    Raises:
-        DataError: `source` cannot be read.
-    """
-    graph = load_graph(source).graph
-    images = {value.name for value in graph.input}
-    kept = [
-        node.name
-        for node in graph.node
-        if node.op_type == "Conv" and (_BACKBONE not in node.name or images.intersection(node.input))
-    ]
-    with tempfile.TemporaryDirectory() as scratch, _no_advice():
-        quantized = Path(scratch) / "quantized.onnx"
-        quantize_static(
-            source,
-            quantized,
-            _Calibration(batches),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=kept,
-            per_channel=True,
-            # Signed ones take longer on CPUs.
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            # Of the images' ranges the mean: one unusual image does not make all others coarse.
-            extra_options=dict(CalibMovingAverage=True),
-        )
-        save_graph(onnx.load(quantized), target)
-
-
-class _Calibration(CalibrationDataReader):
-    """Hands batches to onnxruntime, with a progress bar."""
-
-    def __init__(self, batches: Iterable[np.ndarray]) -> None:
-        total = len(batches) if isinstance(batches, Sized) else None
-        self._batches = iter(progress(batches, total, "finding the ranges of int8"))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
-
-
-@contextmanager
-def _no_advice() -> Iterator[None]:
-    """onnxruntime advises, by warnings of the root logger, to simplify models first, whether they are or not."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -11,10 +11,10 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
-from lesionseg.deploy.card import ModelCard
-from lesionseg.deploy.engines import INPUT
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_aside
+from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model import INPUT
 
 # Larger than protobuf can hold in one file.
 _MOST_BYTES = 2**31 - 1

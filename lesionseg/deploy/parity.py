@@ -10,14 +10,12 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from lesionseg.cli import progress
-from lesionseg.deploy.engines import Model
-from lesionseg.deploy.found import Found, find
-from lesionseg.deploy.pipeline import prepare
-from lesionseg.deploy.torch_model import TorchModel
-from lesionseg.deploy.upstream import predict
 from lesionseg.engine.families import SEMANTIC
-from lesionseg.evaluation.pictures import outline_picture
 from lesionseg.evaluation.scores import Confusion, jaccard
+from lesionseg.inference.finder import Finder, Image, Instances
+from lesionseg.inference.network import Network
+from lesionseg.inference.prepare import padded_size, resized_size
+from lesionseg.pixels.outlines import outline_picture
 from lesionseg.pixels.pictures import encode_jpeg, read_image
 from lesionseg.pixels.rle import pack_mask
 from lesionseg.tables import named_values
@@ -182,13 +180,13 @@ class Parity:
 
 
 def compare(
-    original: TorchModel, exported: Model, images: Sequence[str | PathLike], thresholds: Thresholds
+    original: Finder, exported: Network, images: Sequence[str | PathLike], thresholds: Thresholds
 ) -> list[ImageParity]:
     """Run both models on images.
 
     Args:
-        original: the model in PyTorch; its masks are those of OpenMMLab's own `predict`.
-        exported: the same model in another engine. Its card says how images go into both.
+        original: OpenMMLab's own, which takes images in as the exported model's card says.
+        exported: the same network in another engine.
         images: picture files.
         thresholds: which detections have to have a twin, and how near.
 
@@ -201,33 +199,32 @@ def compare(
     ]
 
 
-def difference_picture(original: TorchModel, exported: Model, path: str | PathLike) -> bytes:
+def difference_picture(original: Finder, exported: Finder, path: str | PathLike) -> bytes:
     """Draw both masks' outlines on an image, PyTorch's yellow and the exported one's blue, and red where they differ.
 
     Returns:
         a JPEG file.
     """
-    image = read_image(path)
-    prepared = prepare(image, exported.card)
-    first, second = predict(original.module, prepared, exported.card).mask, find(exported, prepared).mask
-    picture = outline_picture(image, truth=first, prediction=second)
+    image = Image(read_image(path))
+    first, second = (finder.find([image])[0].mask for finder in (original, exported))
+    picture = outline_picture(image.pixels, truth=first, prediction=second)
     picture[first != second] = _DIFFERENT
     return encode_jpeg(picture)
 
 
-def _compare(original: TorchModel, exported: Model, path: str | PathLike, thresholds: Thresholds) -> ImageParity:
-    prepared = prepare(read_image(path), exported.card)
-    first, second = predict(original.module, prepared, exported.card), find(exported, prepared)
+def _compare(original: Finder, exported: Network, path: str | PathLike, thresholds: Thresholds) -> ImageParity:
+    image = Image(read_image(path))
+    first, second = (finder.find([image], keep_scores=True)[0] for finder in (original, exported))
     masks = dict(
         image=str(path),
-        size=prepared.tensor.shape[1:],
+        size=padded_size(*resized_size(*image.pixels.shape[:2], exported.card), exported.card),
         agreement=float(np.mean(first.mask == second.mask)),
         jaccard=jaccard(Confusion.from_masks(first.mask, second.mask)),
     )
-    if first.class_scores is not None:
+    if first.instances is None or second.instances is None:
         difference = np.abs(first.class_scores - second.class_scores)
         return ImageParity(max_difference=float(difference.max()), mean_difference=float(difference.mean()), **masks)
-    pairs = twins(first, second, thresholds.min_score)
+    pairs = twins(first.instances, second.instances, thresholds.min_score)
     differences = [abs(a - b) for a, b, *_ in pairs]
     return ImageParity(
         max_difference=max(differences, default=0.0),
@@ -240,14 +237,16 @@ def _compare(original: TorchModel, exported: Model, path: str | PathLike, thresh
     )
 
 
-def twins(first: Found, second: Found, min_score: float) -> list[tuple[float, float, float, float]]:
+def twins(first: Instances, second: Instances, min_score: float) -> list[tuple[float, float, float, float]]:
     """Pair the detections of two models, those that overlap most first.
 
     Returns:
         both scores, the overlap (IoU) of the masks and that of the boxes, for each pair of which at least one has
         `min_score`; score 0 and no overlap for what has no twin.
     """
-    overlaps = _overlaps([pack_mask(mask) for mask in first.masks], [pack_mask(mask) for mask in second.masks])
+    overlaps = _overlaps(
+        *([pack_mask(found.draw(number)) for number in range(len(found))] for found in (first, second))
+    )
     boxes = _overlaps(
         *(
             np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], 1).astype(np.float64)

@@ -13,10 +13,10 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 from torch.nn import functional
 
-from lesionseg.deploy.engines import INPUT, OUTPUTS
 from lesionseg.deploy.lean_mask2former import lean_mask2former
-from lesionseg.deploy.torch_model import semantic_scores
 from lesionseg.errors import DataError
+from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
+from lesionseg.inference.runtimes.torch_model import semantic_scores
 
 # Height never equals width, and the batch is not 1: what a trace mixes up or freezes then shows.
 _TRACED = (2, 3, 192, 256)

@@ -1,39 +1,55 @@
 """What OpenMMLab itself predicts: the side of a comparison that holds nothing of ours."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from lesionseg.deploy.card import ModelCard
-from lesionseg.deploy.found import Found
-from lesionseg.deploy.pipeline import Prepared
 from lesionseg.engine.families import SEMANTIC
+from lesionseg.inference.finder import Image, Instances, Prediction
+from lesionseg.inference.prepare import prepare
+from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.pixels.instances import choose_instances
 
 
-@torch.inference_mode()
-def predict(module: nn.Module, prepared: Prepared, card: ModelCard) -> Found:
-    """Let OpenMMLab's own `predict` bring a prepared image back to its original size.
+class Upstream:
+    """OpenMMLab's own `predict` as a method; see `lesionseg.inference.finder.Finder`.
 
     Args:
         module: EncoderDecoder or Mask R-CNN in evaluation mode.
-        prepared: the image.
-        card: of the model.
+        card: how images go in, and which instances count.
     """
-    device = next(module.parameters()).device
-    inputs = torch.from_numpy(prepared.tensor)[None].to(device)
-    height, width = prepared.content
-    shapes = dict(img_shape=prepared.content, ori_shape=prepared.original, pad_shape=tuple(inputs.shape[-2:]))
-    if card.task == SEMANTIC:
-        padding = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
-        sample = SegDataSample(metainfo=dict(shapes, img_padding_size=padding))
-        found = module.predict(inputs, [sample])[0]
-        return Found(found.pred_sem_seg.data[0].cpu().numpy() > 0, found.seg_logits.data.cpu().numpy())
-    factors = (width / prepared.original[1], height / prepared.original[0])
-    sample = DetDataSample(metainfo=dict(shapes, scale_factor=factors, batch_input_shape=shapes["pad_shape"]))
-    found = module.predict(inputs, [sample])[0].pred_instances
-    lesions = found[found.labels == 0]
-    masks, scores = lesions.masks.cpu().numpy(), lesions.scores.cpu().numpy()
-    kept = choose_instances(scores, card.score_rule, card.min_score)
-    return Found(masks[kept].any(0), None, lesions.bboxes.cpu().numpy(), scores, masks)
+
+    def __init__(self, module: nn.Module, card: ModelCard) -> None:
+        self.module = module
+        self.card = card
+        self.task = card.task
+
+    @torch.inference_mode()
+    def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
+        """Let OpenMMLab bring prepared images back to their original sizes, one by one."""
+        return [self._find(image.pixels) for image in images]
+
+    def _find(self, pixels: np.ndarray) -> Prediction:
+        prepared = prepare(pixels, self.card)
+        inputs = torch.from_numpy(prepared.tensor)[None].to(next(self.module.parameters()).device)
+        height, width = prepared.content
+        shapes = dict(img_shape=prepared.content, ori_shape=prepared.original, pad_shape=tuple(inputs.shape[-2:]))
+        if self.task == SEMANTIC:
+            padding = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
+            sample = SegDataSample(metainfo=dict(shapes, img_padding_size=padding))
+            found = self.module.predict(inputs, [sample])[0]
+            mask = found.pred_sem_seg.data[0].cpu().numpy() > 0
+            return Prediction(mask, np.float32(mask), class_scores=found.seg_logits.data.cpu().numpy())
+        factors = (width / prepared.original[1], height / prepared.original[0])
+        sample = DetDataSample(metainfo=dict(shapes, scale_factor=factors, batch_input_shape=shapes["pad_shape"]))
+        found = self.module.predict(inputs, [sample])[0].pred_instances
+        lesions = found[found.labels == 0]
+        masks, scores = lesions.masks.cpu().numpy(), lesions.scores.cpu().numpy()
+        chosen = choose_instances(scores, self.card.score_rule, self.card.min_score)
+        instances = Instances(lesions.bboxes.cpu().numpy(), scores, chosen, masks.__getitem__)
+        mask = masks[chosen].any(0)
+        return Prediction(mask, np.float32(mask), instances)

@@ -4,12 +4,14 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-
-import lesionseg.openmmlab  # noqa: F401
 from lesionseg.errors import DataError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -22,18 +24,30 @@ class Options:
     work_dir: str | None = None
     cfg_options: Sequence[str] = ()
     launcher: str = "none"
+    local_rank: int | None = None
     amp: bool = False
     trust_checkpoint: bool = False
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Options":
-        """Take the flags that `lesionseg.cli.add_config_arguments` made."""
-        if args.local_rank is not None:
-            os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-        return cls(**{name: value for name, value in vars(args).items() if name in cls.__dataclass_fields__})
+        """Take the flags that `lesionseg.cli.add_config_arguments` made.
+
+        Raises:
+            DataError: there is no such config, which is told before anything heavy is imported.
+        """
+        options = cls(**{name: value for name, value in vars(args).items() if name in cls.__dataclass_fields__})
+        options.check_path()
+        return options
+
+    def check_path(self) -> None:
+        """Raise DataError where there is no such config."""
+        if not Path(self.config).is_file():
+            raise DataError(
+                f"{self.config}: no such config, expected a file such as configs/mask2former/*.py. Check the path."
+            )
 
 
-def load_config(options: Options) -> Config:
+def load_config(options: Options) -> "Config":
     """Load a config and lay the flags over it.
 
     `--cfg-options data_root=... max_iters=...` reach everything that repeats them: in MMEngine the variables
@@ -42,9 +56,12 @@ def load_config(options: Options) -> Config:
     Raises:
         DataError: no such file, it does not load, or the flags do not fit it.
     """
+    options.check_path()
+    # Not before the path was looked at: it takes most of a second, and what a config imports, several.
+    from mmengine.config import Config
+
+    find_mmseg()
     path = Path(options.config)
-    if not path.is_file():
-        raise DataError(f"{path}: no such config, expected a file such as configs/mask2former/*.py. Check the path.")
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # A config is code: it can fail in any way.
@@ -78,7 +95,20 @@ def load_config(options: Options) -> Config:
     return cfg
 
 
-def check_schedule(cfg: Config, path: str) -> None:
+def check_checkpoint(path: str | PathLike) -> None:
+    """Raise DataError where there is no such checkpoint, nor a folder of masks to be scored in its place."""
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such checkpoint, expected a .pth file. Train first: tools/train.py CONFIG.")
+
+
+def find_mmseg() -> None:
+    """Let configs inherit from `mmseg::...`: MMEngine looks for the original's distribution, not the fork's."""
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE["mmseg"] = "mmseg"
+
+
+def check_schedule(cfg: "Config", path: str) -> None:
     """Refuse a training that cannot be resumed exactly, or whose learning rate ends before or after it.
 
     Raises:
@@ -98,12 +128,14 @@ def check_schedule(cfg: Config, path: str) -> None:
         )
 
 
-def config_text(cfg: Config) -> str:
+def config_text(cfg: "Config") -> str:
     """The config with all bases and options merged, but for where results go, which says nothing of them."""
+    from mmengine.config import Config
+
     return Config({key: value for key, value in cfg.items() if key != "work_dir"}).pretty_text
 
 
-def evaluators(cfg: Config, split: str) -> list[dict]:
+def evaluators(cfg: "Config", split: str) -> list[dict]:
     """The settings of a split's metrics, `val` or `test`, whether the config has one or a list of them."""
     settings = cfg.get(f"{split}_evaluator") or []
     return list(settings) if isinstance(settings, (list, tuple)) else [settings]
@@ -115,6 +147,8 @@ def is_metric(settings: dict, name: str) -> bool:
 
 
 def _parse(settings: Sequence[str]) -> dict:
+    from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
     try:
@@ -125,7 +159,7 @@ def _parse(settings: Sequence[str]) -> dict:
         ) from error
 
 
-def _stretch_schedule(cfg: Config, max_iters: int) -> None:
+def _stretch_schedule(cfg: "Config", max_iters: int) -> None:
     """Give a training another length: warm-up, decay and stages keep their shares of it."""
     length = cfg.train_cfg.max_iters
     stages = (hook["stages"] for hook in cfg.get("custom_hooks", []) if hook["type"] == "TrainingStagesHook")
@@ -138,7 +172,7 @@ def _stretch_schedule(cfg: Config, max_iters: int) -> None:
     cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
 
 
-def _bind_coco_metrics(cfg: Config) -> None:
+def _bind_coco_metrics(cfg: "Config") -> None:
     """Let the COCO metrics that name no file read the very one that their data set reads."""
     for split in ("val", "test"):
         for settings in evaluators(cfg, split):

@@ -20,6 +20,7 @@ class Family:
         scope: `default_scope` of its configs, the name of its package and, to MMDeploy, of its codebase.
         task: `semantic`, one class a pixel, or `instances`, boxes with masks.
         toolbox: its name in a message.
+        purpose: what its models are for, in a message.
         image_prefix: which entry of a data set's `data_prefix` is the folder of the images.
         bfloat16: whether its models keep what they find when they train in bfloat16 on a CPU.
     """
@@ -27,6 +28,7 @@ class Family:
     scope: str
     task: str
     toolbox: str
+    purpose: str
     image_prefix: str
     bfloat16: bool
 
@@ -37,9 +39,9 @@ class Family:
 
 
 FAMILIES = (
-    Family("mmseg", SEMANTIC, "MMSegmentation", image_prefix="img_path", bfloat16=True),
+    Family("mmseg", SEMANTIC, "MMSegmentation", "semantic segmentation", image_prefix="img_path", bfloat16=True),
     # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
-    Family("mmdet", INSTANCES, "MMDetection", image_prefix="img", bfloat16=False),
+    Family("mmdet", INSTANCES, "MMDetection", "instance segmentation (Mask R-CNN)", image_prefix="img", bfloat16=False),
 )
 
 

@@ -9,8 +9,8 @@ from helpers import load_tool
 from lesionseg.data.coco.convert import masks_to_coco
 from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.semantic import ISICDataset
-from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import image_id, is_picture, listed_id, mask_file, mask_id, without_ending
+from lesionseg.inference.inputs import find_inputs
 
 
 @pytest.mark.parametrize(

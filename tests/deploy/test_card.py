@@ -4,23 +4,23 @@ import onnx
 import pytest
 from drawn_models import CARD, semantic_model, without_card
 
-from lesionseg.deploy.card import FORMAT_KEY, ModelCard
-from lesionseg.deploy.engines import ENGINES, open_model
 from lesionseg.errors import DataError
+from lesionseg.inference.opening import ENGINES, open_model
+from lesionseg.inference.runtimes.card import FORMAT_KEY, ModelCard
 
 FULL = replace(
     CARD,
     classes=("background", "lesion, \u201cdark\u201d"),
     input_size=(64, 96),
     min_score=0.35,
-    precision="int8",
+    precision="float16",
     config="a config.py",
     config_sha256="0" * 64,
     versions={"lesionseg": "0.1.0", "torch": "2.13.0"},
 )
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "tensorrt"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("card", [CARD, FULL], ids=["least", "full"])
 def test_a_card_comes_back_from_a_file(card, engine, tmp_path):
     path = semantic_model(tmp_path / "model.onnx", card)
@@ -35,7 +35,7 @@ def test_all_properties_are_text():
     assert CARD.properties()["input_size"] == "null"
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "tensorrt"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_onnx_file_of_someone_else_is_refused(engine, tmp_path):
     path = without_card(tmp_path / "model.onnx")
     with pytest.raises(DataError, match=r"model\.onnx: an ONNX file without this project's metadata") as raised:

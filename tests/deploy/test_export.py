@@ -13,9 +13,9 @@ from drawn_models import CARD, instance_model, semantic_model, without_card
 from helpers import MASK2FORMER, ROOT, load_tool
 from small_networks import save_random_weights
 
-from lesionseg.deploy.card import ModelCard
 from lesionseg.engine.families import INSTANCES
-from lesionseg.inference import Segmenter
+from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
 
 MASK_RCNN = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")

@@ -6,10 +6,10 @@ import pytest
 from drawn_models import CARD, semantic_model, without_card
 from onnx import TensorProto, helper, numpy_helper
 
-from lesionseg.deploy.card import ModelCard
-from lesionseg.deploy.engines import OnnxModel
 from lesionseg.deploy.graph import finish, load_graph, simplify
 from lesionseg.errors import DataError
+from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.onnx_model import OnnxModel
 
 BATCHES = [np.random.default_rng(n).normal(size=shape).astype(np.float32) for n, shape in enumerate([(2, 3, 48, 80)])]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lesionseg.benchmarks.models import latencies
-from lesionseg.deploy.found import Found
 from lesionseg.deploy.parity import ImageParity, Parity, Thresholds, twins
 from lesionseg.engine.families import INSTANCES, SEMANTIC
+from lesionseg.inference.finder import Instances
 
 SIZE = (40, 60)
 
@@ -20,8 +20,8 @@ def found(*detections):
         masks.append(np.zeros(SIZE, bool))
         masks[-1][top:bottom, left:right] = True
     boxes = np.float32([box for box, _ in detections]).reshape(-1, 4)
-    union = np.any(masks, 0) if masks else np.zeros(SIZE, bool)
-    return Found(union, None, boxes, np.float32([score for _, score in detections]), masks)
+    scores = np.float32([score for _, score in detections])
+    return Instances(boxes, scores, np.arange(len(masks)), masks.__getitem__)
 
 
 def test_twins_are_found_whatever_their_order():

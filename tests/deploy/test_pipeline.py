@@ -14,18 +14,11 @@ from mmdet.structures import DetDataSample
 from mmseg.models import SegDataPreProcessor
 from mmseg.structures import SegDataSample
 
-from lesionseg.deploy.card import LOGITS, MASK_SCORES
-from lesionseg.deploy.pipeline import (
-    Prepared,
-    lesion_detections,
-    lesion_map,
-    original_scores,
-    paste,
-    prepare,
-    probability_of_margin,
-)
 from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
+from lesionseg.inference.decode import lesion_detections, lesion_map, original_scores, paste, probability_of_margin
+from lesionseg.inference.prepare import Prepared, prepare
+from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES
 
 # (height, width): odd, landscape, portrait, smaller and much larger than the scale, and square.
 SIZES = [(77, 131), (131, 77), (33, 47), (601, 899), (899, 601), (72, 96), (101, 101), (40, 400)]

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lesionseg.deploy.float16 import to_float16, to_int8
+from lesionseg.deploy.float16 import to_float16
 
 RNG = np.random.default_rng(0)
 BATCH = RNG.normal(size=(2, 3, 24, 40)).astype(np.float32)
@@ -160,22 +160,3 @@ def test_float16_leaves_whole_numbers_alone(tmp_path):
     path = _write(tmp_path / "model.onnx", nodes, constants, rank=2, kind=TensorProto.INT64)
     to_float16(path, tmp_path / "half.onnx")
     assert _run(tmp_path / "half.onnx").tolist() == [[2 * 100_001 + 3 + 24 + 40]]
-
-
-@pytest.mark.parametrize("as_list", [True, False], ids=["list", "generator"])
-def test_int8_quantises_the_backbone_but_its_first_convolution(as_list, network, tmp_path, capsys):
-    batches = [RNG.normal(size=(1, 3, *size)).astype(np.float32) for size in [(24, 40), (40, 24), (16, 64)] * 3]
-    to_int8(network, tmp_path / "int8.onnx", batches if as_list else iter(batches))
-    model = onnx.load(tmp_path / "int8.onnx")
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    assert weights["first"].data_type == weights["third"].data_type == TensorProto.FLOAT
-    assert weights["second_quantized"].data_type == TensorProto.INT8
-    assert "second" not in weights
-    # One scale a channel.
-    assert list(weights["second_scale"].dims) == [32]
-    assert {node.domain for node in model.graph.node} == {""}
-    scores, expected = _run(tmp_path / "int8.onnx"), _run(network)
-    assert scores.shape == expected.shape
-    assert np.abs(scores - expected).mean() < 0.01
-    assert np.mean(scores.argmax(1) == expected.argmax(1)) > 0.97
-    assert "finding the ranges of int8" in capsys.readouterr().err

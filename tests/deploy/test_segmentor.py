@@ -5,13 +5,13 @@ from helpers import MASK2FORMER, ROOT
 from mmengine.config import Config
 from small_networks import SEGFORMER, save_random_weights
 
-from lesionseg.deploy.card import LOGITS, MASK_SCORES
-from lesionseg.deploy.engines import OnnxModel
 from lesionseg.deploy.graph import finish
 from lesionseg.deploy.segmentor import export_segmentor
-from lesionseg.deploy.torch_model import TorchModel
 from lesionseg.engine.config import Options
 from lesionseg.errors import DataError
+from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES
+from lesionseg.inference.runtimes.onnx_model import OnnxModel
+from lesionseg.inference.runtimes.torch_model import TorchModel
 
 DEPLOY = ROOT / "configs/deploy"
 # (images, height, width): none of them is what was traced; larger, smaller, flat and tall, one and three at once.

@@ -6,14 +6,15 @@ from helpers import MASK2FORMER, ROOT, draw_pair
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
-from lesionseg.deploy.card import MASK_SCORES
-from lesionseg.deploy.found import find
-from lesionseg.deploy.pipeline import prepare
-from lesionseg.deploy.torch_model import TorchModel, build_module, content_size
-from lesionseg.deploy.upstream import predict
+from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
+from lesionseg.inference.finder import Image
+from lesionseg.inference.network import Network
+from lesionseg.inference.prepare import prepare
+from lesionseg.inference.runtimes.card import MASK_SCORES
+from lesionseg.inference.runtimes.torch_model import TorchModel, build_module, content_size
 
 MASK_RCNN = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")
 
@@ -59,13 +60,15 @@ def test_cards(detector, tmp_path):
 
 @pytest.mark.parametrize("size", [(72, 96), (131, 60), (160, 160)], ids=str)
 def test_instances_are_those_of_mmdetection(detector, size):
-    prepared = prepare(draw_pair(1, *size)[0], detector.card)
-    stock, ours = predict(detector.module, prepared, detector.card), find(detector, prepared)
-    assert len(stock.scores) > 0
-    np.testing.assert_allclose(ours.scores, stock.scores, atol=1e-6)
-    np.testing.assert_allclose(ours.boxes, stock.boxes, atol=1e-3)
+    image = [Image(draw_pair(1, *size)[0])]
+    (stock,), (ours,) = Upstream(detector.module, detector.card).find(image), Network(detector).find(image)
+    assert len(stock.instances) > 0
+    np.testing.assert_allclose(ours.instances.scores, stock.instances.scores, atol=1e-6)
+    np.testing.assert_allclose(ours.instances.boxes, stock.instances.boxes, atol=1e-3)
+    np.testing.assert_array_equal(ours.instances.chosen, stock.instances.chosen)
     # Rounding may decide a pixel at the edge.
-    assert np.mean(np.stack(ours.masks) == np.stack(stock.masks)) > 0.9999
+    for number in range(len(stock.instances)):
+        assert np.mean(ours.instances.draw(number) == stock.instances.draw(number)) > 0.9999
     assert np.mean(ours.mask == stock.mask) > 0.9999
 
 

@@ -7,33 +7,35 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from os import PathLike
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from mmengine.config import Config
 
+import lesionseg.openmmlab  # noqa: F401
 from lesionseg.benchmarks.models import latencies, peak_memory
-from lesionseg.data.inputs import find_inputs
 from lesionseg.data.names import is_picture
 from lesionseg.data.phantoms.phantom import draw_phantom
 from lesionseg.data.sources import list_files
-from lesionseg.deploy.card import ModelCard
-from lesionseg.deploy.engines import ENGINES, MODEL_FILE, Model, open_model
-from lesionseg.deploy.float16 import to_float16, to_int8
+from lesionseg.deploy.deploy_config import default_deploy_config, input_size, load_deploy_config, thresholds
+from lesionseg.deploy.float16 import to_float16
 from lesionseg.deploy.graph import finish, simplify
 from lesionseg.deploy.mask_rcnn import export_mask_rcnn
 from lesionseg.deploy.parity import Parity, Thresholds, compare, difference_picture
-from lesionseg.deploy.pipeline import prepare
 from lesionseg.deploy.segmentor import export_segmentor
-from lesionseg.deploy.tensorrt import Shapes, build_engine, load_tensorrt
-from lesionseg.deploy.torch_model import TorchModel
+from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options
-from lesionseg.engine.families import SEMANTIC, family_for, family_of
+from lesionseg.engine.families import SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.files import file_sha256, write_bytes, write_text
+from lesionseg.inference.inputs import find_inputs
+from lesionseg.inference.network import Network
+from lesionseg.inference.opening import MODEL_FILE, open_model
+from lesionseg.inference.prepare import prepare
+from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model import Model
+from lesionseg.inference.runtimes.torch_model import TorchModel
 from lesionseg.pixels.pictures import read_image
 from lesionseg.workers import usable_cores
 
@@ -45,12 +47,9 @@ _FILES = (
     "deploy.json",
     "parity.json",
     "parity_worst.jpg",
-    "model.engine",
-    "model.engine.json",
 )
-PRECISIONS = ("float32", "float16", "int8")
-_DEFAULT_CONFIGS = dict(semantic="segmentation_onnxruntime_dynamic.py", instances="instance-seg_onnxruntime_dynamic.py")
-_PARITY_IMAGES, _CALIBRATION_IMAGES = 50, 100
+PRECISIONS = ("float32", "float16")
+_PARITY_IMAGES = 50
 # Of which a simplified graph has to have the same outputs, bit by bit.
 _EXAMPLES = 3
 # (height, width) of the input while a detector is traced. It has no meaning for the result.
@@ -64,7 +63,7 @@ class Export:
     """What an export is to become.
 
     Attributes:
-        config: and flags.
+        options: config and flags.
         checkpoint: a `.pth` file.
         out: the folder to write to.
         deploy_config: a file of configs/deploy; None takes the one for onnxruntime and inputs of any size.
@@ -86,7 +85,7 @@ class Export:
 
 
 def export(job: Export) -> Parity:
-    """Write `model.onnx`, `deploy.json`, `parity.json` and `parity_worst.jpg`; for TensorRT, `model.engine`, too.
+    """Write `model.onnx`, `deploy.json`, `parity.json` and `parity_worst.jpg`.
 
     Raises:
         DataError: the config, the checkpoint, the deploy config or the folder cannot be used, or the exported model
@@ -95,15 +94,12 @@ def export(job: Export) -> Parity:
     _check_out(job.out, job.overwrite)
     given = [image.path for image in find_inputs(job.parity_images).images] if job.parity_images else []
     original = TorchModel(job.options, job.checkpoint, "cpu")
-    deploy_cfg = load_deploy_config(job.deploy_config or _default_config(original.card), original.card)
+    deploy_cfg = load_deploy_config(job.deploy_config or default_deploy_config(original.card), original.card)
     engine = deploy_cfg.backend_config.type
-    if engine == "tensorrt":
-        # Before all the work.
-        load_tensorrt(job.deploy_config)
     package = engine.split("-")[0]
     card = replace(
         original.card,
-        input_size=_input_size(deploy_cfg),
+        input_size=input_size(deploy_cfg),
         precision=job.precision,
         versions={**original.card.versions, "onnx": version("onnx"), package: version(package)},
     )
@@ -111,8 +107,7 @@ def export(job: Export) -> Parity:
         model = scratch / MODEL_FILE
         images = given or _validation_images(original.cfg, scratch)
         _write_model(model, original, deploy_cfg, card, images)
-        run = _build_engine(model, deploy_cfg) if engine == "tensorrt" else model
-        parity, picture = _prove(run, original, engine, _thresholds(deploy_cfg, job.precision), images, job)
+        parity, picture = _prove(model, original, engine, thresholds(deploy_cfg), images, job)
         for name in _FILES:
             (job.out / name).unlink(missing_ok=True)
         write_text(job.out / "parity.json", parity.to_json())
@@ -121,39 +116,8 @@ def export(job: Export) -> Parity:
             os.replace(model, job.out / UNPROVEN_FILE)
             raise DataError(f"{job.out / UNPROVEN_FILE}: {_shortfall(parity)}")
         write_text(job.out / "deploy.json", _description(model, card, engine))
-        for built in (*scratch.glob("model.engine*"), model):
-            os.replace(built, job.out / built.name)
+        os.replace(model, job.out / MODEL_FILE)
     return parity
-
-
-def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
-    """Load a deploy config, and check that it is for a model's task.
-
-    Raises:
-        DataError: it does not load, is for another task, or has an input that the model cannot take.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such deploy config, expected a file of configs/deploy. Check the path.")
-    try:
-        cfg = Config.fromfile(path)
-        codebase, engine, shape = cfg.codebase_config.type, cfg.backend_config.type, cfg.onnx_config.get("input_shape")
-        _thresholds(cfg, "int8")
-    except Exception as error:  # A config is code: it can fail in any way.
-        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
-    expected = family_for(card.task).scope
-    if codebase != expected:
-        raise DataError(
-            f"{path}: a deploy config for {codebase}, expected one for {expected}, of which the model is. "
-            f"Take {_DEFAULT_CONFIGS[card.task]}."
-        )
-    if engine not in ENGINES:
-        raise DataError(f"{path}: for the engine {engine}, expected {' or '.join(ENGINES)}. Choose another config.")
-    if shape and any(edge % card.size_divisor for edge in shape):
-        raise DataError(
-            f"{path}: a fixed input of {shape[0]}x{shape[1]} pixels, expected multiples of {card.size_divisor}, the "
-            "model's size divisor. Correct onnx_config.input_shape."
-        )
-    return cfg
 
 
 @contextmanager
@@ -187,18 +151,7 @@ def _write_model(path: Path, original: TorchModel, deploy_cfg: Config, card: Mod
     if card.precision == "float16":
         to_float16(last, reduced)
         last = reduced
-    elif card.precision == "int8":
-        to_int8(last, reduced, _calibration(original.cfg, card))
-        last = reduced
     finish(last, path, card)
-
-
-def _build_engine(model: Path, deploy_cfg: Config) -> Path:
-    """Build the TensorRT engine of an exported model, for the shapes of the deploy config, MMDeploy's form of them."""
-    shapes = deploy_cfg.backend_config.model_inputs[0].input_shapes.input
-    path = model.with_name("model.engine")
-    build_engine(model, path, Shapes(shapes.min_shape, shapes.opt_shape, shapes.max_shape))
-    return path
 
 
 def _prove(
@@ -207,12 +160,13 @@ def _prove(
     """Compare an exported file with its original: the report, and a picture of the worst image."""
     threads = job.threads or usable_cores()
     torch.set_num_threads(threads)
-    exported = open_model(path, engine, threads)
-    results = compare(original, exported, images, thresholds)
+    exported = Network(open_model(path, engine, threads))
+    upstream = Upstream(original.module, exported.card)
+    results = compare(upstream, exported, images, thresholds)
     parity = Parity(original.card.task, engine, thresholds, results, megabytes=path.stat().st_size / 1e6)
     if parity.passed:
-        parity = replace(parity, **_measure(path, original, exported, engine, parity.typical, threads, job))
-    return parity, difference_picture(original, exported, parity.worst.image)
+        parity = replace(parity, **_measure(path, original, exported.model, engine, parity.typical, threads, job))
+    return parity, difference_picture(upstream, exported, parity.worst.image)
 
 
 def _measure(
@@ -229,13 +183,6 @@ def _measure(
             engine: peak_memory(open_model, [path, engine, threads], threads, image),
         },
     )
-
-
-def _thresholds(deploy_cfg: Config, precision: str) -> Thresholds:
-    """How alike both have to be, by the deploy config; less for `int8`, if it says so."""
-    settings = dict(deploy_cfg.get("parity", {}))
-    less = settings.pop("int8", {})
-    return Thresholds(**settings, **(less if precision == "int8" else {}))
 
 
 def _shortfall(parity: Parity) -> str:
@@ -256,16 +203,6 @@ def _description(model: Path, card: ModelCard, engine: str) -> str:
     return json.dumps(dict(asdict(card), engine=engine, file=MODEL_FILE, sha256=file_sha256(model)), indent=2) + "\n"
 
 
-def _default_config(card: ModelCard) -> Path:
-    return Path(__file__).parents[2] / "configs" / "deploy" / _DEFAULT_CONFIGS[card.task]
-
-
-def _input_size(deploy_cfg: Config) -> tuple[int, int] | None:
-    """The fixed (height, width) of the input; MMDeploy's `input_shape` is (width, height)."""
-    shape = deploy_cfg.onnx_config.get("input_shape")
-    return (shape[1], shape[0]) if shape else None
-
-
 def _validation_images(cfg: Config, scratch: Path) -> list[Path]:
     """Up to 50 images of the config's validation set, spread over it, or else phantoms."""
     images = _split_images(cfg, "val", _PARITY_IMAGES)
@@ -276,21 +213,6 @@ def _validation_images(cfg: Config, scratch: Path) -> list[Path]:
         images.append(scratch / f"phantom_{number}.png")
         cv2.imwrite(str(images[-1]), draw_phantom(number, *size)[0])
     return images
-
-
-def _calibration(cfg: Config, card: ModelCard) -> list[np.ndarray]:
-    """Prepared training images, for the ranges of int8.
-
-    Raises:
-        DataError: there are none.
-    """
-    images = _split_images(cfg, "train", _CALIBRATION_IMAGES)
-    if not images:
-        raise DataError(
-            f"{cfg.train_dataloader.dataset.data_root}: no training images, expected some to find the ranges of int8. "
-            "Set --cfg-options data_root=DIR."
-        )
-    return [prepare(read_image(image), card).tensor[None] for image in images]
 
 
 def _split_images(cfg: Config, split: str, most: int) -> list[Path]:

@@ -9,6 +9,8 @@ from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 
 MASK_SCORES, LOGITS = "mask_scores", "logits"
+# MMDetection's mask_thr_binary.
+MASK_THRESHOLD = 0.5
 # A file without it was not exported here. It counts up when a reader of older files would misread newer ones.
 FORMAT_KEY, FORMAT = "lesionseg_format", "1"
 
@@ -32,7 +34,7 @@ class ModelCard:
         score_rule: what semantic outputs are: `logits`, or `mask_scores`, sums of masks weighted by class
             probabilities (Mask2Former); for instances, how they make one mask: `union` or `top1`.
         min_score: the least score of an instance, 0..1, in `union`.
-        precision: `float32`, `float16` or `int8`, of the weights and of most computation.
+        precision: `float32` or `float16`, of the weights and of most computation.
         config: name of the config file.
         config_sha256: of the config's text with all bases and options merged.
         checkpoint: name of the checkpoint.

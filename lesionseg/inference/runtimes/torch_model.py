@@ -1,13 +1,9 @@
 """A config and its checkpoint, run as an exported model is."""
 
-import hashlib
-from importlib.metadata import version
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
-from mmdet.models.dense_heads import MaskFormerHead
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
@@ -20,20 +16,17 @@ from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from lesionseg.deploy.card import LOGITS, MASK_SCORES, ModelCard
-from lesionseg.deploy.pipeline import MASK_THRESHOLD
 from lesionseg.engine.checkpoint import check_fit, load_file
-from lesionseg.engine.config import Options, config_text, evaluators, is_metric, load_config
-from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
+from lesionseg.engine.config import Options, check_checkpoint, load_config
+from lesionseg.engine.families import SEMANTIC, family_of
 from lesionseg.errors import DataError
-from lesionseg.files import file_sha256
+from lesionseg.inference.runtimes.config_card import make_card
 
 _SUPPORTED = "MMSegmentation's EncoderDecoder (Mask2Former, SegFormer and others) or MMDetection's Mask R-CNN"
-_VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
 
 
 class TorchModel:
-    """A trained model in PyTorch, on the GPU if there is one; see `lesionseg.deploy.engines.Model`.
+    """A trained model in PyTorch, on the GPU if there is one; see `lesionseg.inference.runtimes.model.Model`.
 
     Args:
         options: config and flags.
@@ -49,8 +42,7 @@ class TorchModel:
     """
 
     def __init__(self, options: Options, checkpoint: str | PathLike, device: str | None = None) -> None:
-        if not Path(checkpoint).is_file():
-            raise DataError(f"{checkpoint}: no such checkpoint, expected a .pth file. Train first: tools/train.py.")
+        check_checkpoint(checkpoint)
         self.cfg = load_config(options)
         init_default_scope(self.cfg.default_scope)
         self.module = build_module(self.cfg, options.config)
@@ -139,68 +131,3 @@ def content_size(image: torch.Tensor) -> tuple[int, int]:
     """
     filled = (image != 0).any(0)
     return tuple(int(filled.any(axis).nonzero().max()) + 1 for axis in (1, 0))
-
-
-def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | PathLike) -> ModelCard:
-    """Collect what a user of the model has to know from its config.
-
-    Raises:
-        DataError: images are resized or padded, or masks thresholded, in a way that a card cannot tell.
-    """
-    preprocessor = module.data_preprocessor
-    if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
-        raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")
-    resize = _test_resize(cfg, config)
-    common = dict(
-        classes=_classes(cfg),
-        mean=tuple(cfg.model.data_preprocessor.mean),
-        std=tuple(cfg.model.data_preprocessor.std),
-        channel_order="RGB" if preprocessor._channel_conversion else "BGR",
-        scale=tuple(resize.scale),
-        interpolation=resize.get("interpolation", "bilinear"),
-        config=Path(config).name,
-        config_sha256=hashlib.sha256(config_text(cfg).encode()).hexdigest(),
-        checkpoint=Path(checkpoint).name,
-        checkpoint_sha256=file_sha256(checkpoint),
-        versions={name: version(name) for name in _VERSIONS_OF},
-    )
-    if isinstance(module, EncoderDecoder):
-        return ModelCard(
-            task=SEMANTIC,
-            size_divisor=(preprocessor.test_cfg or {}).get("size_divisor", 1),
-            score_rule=MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS,
-            **common,
-        )
-    threshold = module.roi_head.test_cfg.mask_thr_binary
-    if threshold != MASK_THRESHOLD:
-        raise DataError(
-            f"{config}: mask_thr_binary={threshold}, expected {MASK_THRESHOLD}. Set it in model.test_cfg.rcnn."
-        )
-    metric = next((settings for settings in evaluators(cfg, "test") if is_metric(settings, "LesionMetric")), {})
-    rule = metric.get("instances", "union")
-    return ModelCard(
-        task=INSTANCES,
-        size_divisor=preprocessor.pad_size_divisor,
-        # "best" looks at the truth.
-        score_rule="union" if rule == "best" else rule,
-        min_score=metric.get("min_score", 0.5),
-        **common,
-    )
-
-
-def _test_resize(cfg: Config, config: str) -> dict:
-    """The settings of the one step of the test pipeline that changes an image's size."""
-    steps = [step for step in cfg.test_dataloader.dataset.pipeline if "size" in step["type"].lower()]
-    if len(steps) != 1 or steps[0]["type"] != "Resize" or not steps[0].get("keep_ratio"):
-        names = ", ".join(step["type"] for step in steps) or "nothing"
-        raise DataError(
-            f"{config}: its test pipeline resizes by {names}, expected one Resize(scale=..., keep_ratio=True). "
-            "Use the test pipeline of configs/_base_."
-        )
-    return steps[0]
-
-
-def _classes(cfg: Config) -> tuple[str, ...]:
-    dataset = cfg.test_dataloader.dataset
-    metainfo = {**family_of(cfg).registry.DATASETS.get(dataset.type).METAINFO, **dataset.get("metainfo", {})}
-    return tuple(metainfo["classes"])

@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 
 from lesionseg.cli import progress
-from lesionseg.data.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_bytes, write_text
-from lesionseg.inference import Prediction, Segmenter
+from lesionseg.inference.finder import Image, Prediction
+from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
+from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import LESION_ABOVE, count_components, encode_mask
 from lesionseg.pixels.outlines import outline_picture
 from lesionseg.pixels.pictures import encode_jpeg, quiet_opencv, read_image
@@ -239,7 +240,7 @@ def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> list[_Found 
         return list(batch)
     started = time.perf_counter()
     try:
-        predictions = segmenter.predict_batch([read.image for read in batch])
+        predictions = segmenter.predict_batch([Image(read.image, read.input.id) for read in batch])
     except DataError as error:
         # Something about the size, which they share.
         return [_Read(read.input, fault=f"{read.input.path}: {error}") for read in batch]

@@ -1,0 +1,1 @@
+"""What the tools call: a room a command."""

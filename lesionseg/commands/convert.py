@@ -1,0 +1,86 @@
+"""Turns a release, or any images with masks, into a data set folder."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from lesionseg.data.names import MASK_ENDING
+from lesionseg.data.release.isic import find_release
+from lesionseg.data.release.pairs import Listing, find_pairs
+from lesionseg.data.release.splits import split_again
+from lesionseg.errors import DataError
+
+LAYOUTS = ISIC, PAIRS = ("isic", "pairs")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What to convert, and how; see `tools/convert_isic.py --help`.
+
+    Attributes:
+        raw: the folder that holds the release or the pictures.
+        out: the data set folder to make.
+        layout: one of `LAYOUTS`.
+        year, splits: of a release.
+        images, masks, mask_suffix: of any images and masks.
+        split: split -> its share of the images; None leaves the splits as they are.
+        seed, group_csv, group_column: of a random split.
+        short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
+        workers: how many threads work; None for one a core.
+        overwrite: whether an earlier data set folder may be replaced.
+    """
+
+    raw: Path
+    out: Path
+    layout: str = ISIC
+    year: int | None = None
+    splits: Sequence[str] | None = None
+    images: str | None = None
+    masks: str | None = None
+    mask_suffix: str = MASK_ENDING
+    split: Mapping[str, Fraction] | None = None
+    seed: int = 0
+    group_csv: Path | None = None
+    group_column: str | None = None
+    short_edge: int | None = None
+    workers: int | None = None
+    overwrite: bool = False
+
+
+def run_conversion(job: Conversion) -> None:
+    """Convert, and tell what was made, and what is odd about it.
+
+    Raises:
+        DataError: all faults of the input, or the output is in the way; nothing is written then.
+        OSError: a folder cannot be read or written.
+    """
+    listing = _list(job)
+    # After the input was looked at: a wrong path is told before OpenCV is loaded.
+    from lesionseg.data.release.convert import convert
+
+    for note in listing.notes:
+        print(f"note: {note}", file=sys.stderr)
+    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite)
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
+    files = ", ".join(f"{count} {how}" for how, count in made.files.items())
+    print(f"Made {job.out}: {pairs} (files: {files})")
+
+
+def _list(job: Conversion) -> Listing:
+    if job.layout == PAIRS:
+        listing = find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
+    else:
+        listing = find_release(job.raw, job.year, job.splits)
+    if job.split:
+        official = sorted({pair.split for pair in listing.pairs})
+        if len(official) > 1 and not job.splits:
+            raise DataError(
+                f"{job.raw}: --split would mix its official splits {', '.join(official)}, expected one of them. "
+                "Choose it with --splits, or name there those that shall be mixed."
+            )
+        split_again(listing, job.split, job.seed, job.group_csv, job.group_column)
+    return listing

@@ -1,0 +1,67 @@
+"""The whole path in a few minutes, by the tools that a user would use for own data."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from lesionseg.errors import DataError
+from lesionseg.evaluation.report_file import Report
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs" / "mask2former"
+PHANTOM_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-300i_phantom-128x128.py"
+ISIC_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
+
+
+def quickstart(release: Path | None, work_dir: Path) -> None:
+    """Draw or take a release, convert it, train a small Mask2Former from scratch, and score it on unseen images.
+
+    Args:
+        release: an ISIC release, archives or folders; None draws phantoms.
+        work_dir: where everything goes.
+
+    Raises:
+        DataError: there is no such release, or a tool fails.
+    """
+    if release and not release.is_dir():
+        raise DataError(f"{release}: no such folder, expected an ISIC release. Check the path.")
+    data, model, config = work_dir / "data", work_dir / "model", ISIC_CONFIG if release else PHANTOM_CONFIG
+    source = release or work_dir / "release"
+    if not source.exists():
+        _run("draw_phantoms.py", source)
+    _run("convert_isic.py", source, data, "--short-edge", 128, "--overwrite")
+    root = f"data_root={data}"
+    _run("train.py", config, "--work-dir", model, "--cfg-options", root)
+    checkpoint = model / (model / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
+    _run("test.py", config, checkpoint, "--work-dir", model, "--cfg-options", root, *_test_split(data))
+    print(
+        f"\nmean Dice {Report.read(model).per_image['dice']:.3f} over images that the model has not seen; look at\n"
+        f"  {model / 'contact_sheet.jpg'}  best, median and worst images with both outlines\n"
+        f"  {model / 'report.json'}  all scores, and what they were measured on\n"
+        f"  {model / 'learning_curve.png'}"
+    )
+
+
+def _test_split(data: Path) -> list[str]:
+    if (data / "images" / "test").is_dir():
+        return []
+    print(f"{data}: the release has no test split, so the validation images are scored, which chose nothing here")
+    return [
+        "test_dataloader.dataset.data_prefix.img_path=images/validation",
+        "test_dataloader.dataset.data_prefix.seg_map_path=annotations/validation",
+    ]
+
+
+def _run(name: str, *arguments: str | Path | int) -> None:
+    """Print a command as the user would type it, and run it."""
+    command = [f"tools/{name}", *(_shown(argument) for argument in arguments)]
+    print(f"\n$ uv run {shlex.join(command)}", flush=True)
+    done = subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, arguments)], check=False)
+    if done.returncode:
+        raise DataError(f"tools/{name}: ended with exit code {done.returncode}, expected 0. Its message stands above.")
+
+
+def _shown(argument: str | Path | int) -> str:
+    path = Path(str(argument))
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(argument)

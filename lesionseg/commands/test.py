@@ -1,0 +1,130 @@
+"""Scores a checkpoint, or what any other method finds, on a config's test set."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
+import lesionseg.openmmlab  # noqa: F401
+from lesionseg.engine.checkpoint import secure_loading
+from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
+from lesionseg.engine.families import family_of
+from lesionseg.engine.start import check_data, start_processes
+from lesionseg.errors import DataError
+from lesionseg.evaluation.lesion_metric import LesionMetric
+from lesionseg.evaluation.report import provenance, write_pictures, write_report
+from lesionseg.evaluation.results import ImageResult
+from lesionseg.inference.opening import is_onnx
+
+# What a test needs nothing of.
+_OF_TRAINING = (
+    *("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"),
+    *("val_dataloader", "val_cfg", "val_evaluator"),
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a test has found.
+
+    Attributes:
+        work_dir: where its report lies.
+        table: one row per image, sorted by id; none in a distributed test's other processes.
+        coco: MMDetection's scores by name, such as `segm_mAP_50`; none for semantic segmentation.
+        notes: what a reader of the scores has to know, a sentence each.
+    """
+
+    work_dir: str
+    table: list[ImageResult]
+    coco: dict[str, float]
+    notes: list[str]
+
+
+def evaluate(
+    options: Options, model: str, tta: bool = False, out: str | None = None, show_dir: str | None = None
+) -> Evaluation:
+    """Score a model on the config's test set, and write the report into the work_dir.
+
+    Args:
+        options: config and flags.
+        model: a checkpoint, a `.pth` file; or what `lesionseg.inference.opening.open_finder` opens: an ONNX file that
+            `tools/export.py` made of one, or a folder of masks.
+        tta: average over flipped copies of each image.
+        out: folder for the predicted masks, named as the challenge wants them.
+        show_dir: folder for a picture of every image with both outlines.
+
+    Raises:
+        DataError: the config, the data set or the model cannot be used, or the config has no LesionMetric, or
+            for `tta` no `tta_model`.
+
+    Example:
+        >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
+        0.91
+    """
+    check_checkpoint(model)
+    cfg = load_config(options)
+    metrics = evaluators(cfg, "test")
+    _check_settings(cfg, options.config, metrics, tta)
+    secure_loading(options.trust_checkpoint)
+    start_processes(cfg, options.local_rank)
+    if is_main_process():
+        check_data(cfg, "test_dataloader")
+    text = config_text(cfg)
+    operators = _set_up(cfg, model, tta)
+    if out:
+        next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
+    runner = Runner.from_cfg(cfg)
+    scores = runner.test()
+    if not is_main_process():
+        return Evaluation(cfg.work_dir, [], {}, [])
+    metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
+    notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
+    coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
+    annotations = next((settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None)
+    origin = provenance(options.config, text, model, operators, metric.table, annotations)
+    write_report(cfg.work_dir, metric.table, origin, notes, coco, metric.optimistic)
+    if show_dir:
+        write_pictures(show_dir, metric.table)
+    return Evaluation(cfg.work_dir, metric.table, coco, notes)
+
+
+def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:
+    """Raise DataError for what no test can do."""
+    if tta and "tta_model" not in cfg:
+        raise DataError(
+            f"{config}: --tta has nothing to average with, expected a tta_model in the config; MMDetection's "
+            "refuses masks. Test without --tta."
+        )
+    if not any(is_metric(settings, "LesionMetric") for settings in metrics):
+        raise DataError(
+            f"{config}: no LesionMetric in test_evaluator, expected it for the report. Add dict(type='LesionMetric')."
+        )
+
+
+def _set_up(cfg: Config, model: str, tta: bool) -> str:
+    """Put what is to be tested into a config, in place; say whose operators it uses."""
+    for key in _OF_TRAINING:
+        cfg[key] = None
+    cfg.load_from, cfg.resume = None, False
+    cfg.custom_hooks = [dict(type="FitHook")]
+    if Path(model).is_dir() or is_onnx(model):
+        return _use_finder(cfg, model, tta)
+    cfg.load_from = model
+    if tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    return import_module("mmcv._ext").__spec__.origin
+
+
+def _use_finder(cfg: Config, path: str, tta: bool) -> str:
+    """Put another method in the place of the config's own network; it takes images as they are."""
+    cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta)
+    cfg.data_preprocessor = None
+    dataset = cfg.test_dataloader.dataset
+    dataset.pipeline = [step for step in dataset.pipeline if step["type"] != "Resize"]
+    return f"onnxruntime {version('onnxruntime')}" if is_onnx(path) else "none: masks from elsewhere"

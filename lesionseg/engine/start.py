@@ -1,0 +1,104 @@
+"""What has to be there before a training or a test begins: its processes, its data, its starting weights."""
+
+import copy
+import os
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import init_dist
+from mmengine.registry import DATASETS, init_default_scope
+
+from lesionseg.data.datasets.preflight import check_masks
+from lesionseg.engine.checkpoint import fetch_weights
+from lesionseg.errors import DataError
+
+
+def start_processes(cfg: Config, local_rank: int | None = None) -> None:
+    """Join the other processes of a distributed run, before the first of them does anything alone.
+
+    MMEngine's own start calls `torch.cuda.set_device`, so that without a GPU it cannot be used.
+
+    Args:
+        cfg: its `launcher` says how the processes were started; without a GPU it is changed in place.
+        local_rank: as `torch.distributed.launch` passes it; torchrun sets LOCAL_RANK, which MMEngine reads, instead.
+
+    Raises:
+        DataError: no GPU, and not started by torchrun.
+    """
+    if local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    if cfg.launcher == "none" or torch.distributed.is_initialized():
+        return
+    if torch.cuda.is_available():
+        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
+        return
+    if cfg.launcher != "pytorch" or "RANK" not in os.environ:
+        raise DataError(
+            f"--launcher {cfg.launcher}: no GPU, and not started by torchrun, expected one of the two. "
+            "Start it as `torchrun --nproc-per-node N tools/train.py CONFIG --launcher pytorch`."
+        )
+    torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    _replace_sync_bn(cfg.model)
+
+
+def _replace_sync_bn(settings: dict) -> None:
+    """Synchronised batch normalisation exists on the GPU only."""
+    for key, value in settings.items():
+        if key == "type" and value == "SyncBN":
+            settings[key] = "BN"
+        elif isinstance(value, dict):
+            _replace_sync_bn(value)
+
+
+def check_data(cfg: Config, loader: str) -> None:
+    """Print what a data set holds, after a look at each of its masks.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    init_default_scope(cfg.default_scope)
+    settings = copy.deepcopy(cfg[loader].dataset)
+    dataset = DATASETS.build(dict(settings, pipeline=[], serialize_data=False))
+    name = loader.removesuffix("_dataloader")
+    samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+    if instances := getattr(dataset, "summary", None):
+        print(f"{name}: {instances}")
+    if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
+        print(f"{name}: {check_masks(pairs, name)}")
+
+
+def starting_weights(cfg: Config, config: str) -> str:
+    """Fetch the weights of `load_from` before anything is built, and give their path.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not re.match(r"https?://", cfg.load_from):
+        if not Path(cfg.load_from).is_file():
+            raise DataError(f"{cfg.load_from}: no such file, expected starting weights. Correct load_from.")
+        return cfg.load_from
+    try:
+        return str(fetch_weights(cfg.load_from))
+    except (URLError, OSError, RuntimeError) as error:
+        # All that is changed beside the number of images gives way: 1xb4-ema-20k becomes 1xb4-scratch-20k.
+        scratch = Path(config).with_name(re.sub(r"(\d+xb\d+-(?:amp-)?)([a-z]+-)*", r"\1scratch-", Path(config).name))
+        if scratch.is_file():
+            without = f", or train without: {scratch}"
+        elif cfg.model.backbone.get("frozen_stages", -1) < 0:
+            without = ", or train without: --cfg-options load_from=None"
+        else:
+            # Its frozen layers would stay random.
+            without = ""
+        raise DataError(
+            f"{cfg.load_from}: the starting weights cannot be fetched ({getattr(error, 'reason', error)}), expected "
+            f"access to that address. Fetch them elsewhere and add --cfg-options load_from=FILE{without}."
+        ) from error

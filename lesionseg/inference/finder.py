@@ -1,0 +1,87 @@
+"""What was found in an image, and what a method has to do to be asked: the one interface of all methods."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image to look at.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, blue, green, red.
+        id: see `lesionseg.data.names.image_id`; empty where the image has none.
+    """
+
+    pixels: np.ndarray
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Instances:
+    """All instances found in one image, on its original pixels, the best-scored first.
+
+    Attributes:
+        boxes: (K, 4) float32, left, top, right and bottom in pixels.
+        scores: (K,) float32, 0..1; those too low to be chosen included.
+        chosen: (C,) int64, which of them make up the lesion, see `lesionseg.pixels.instances`.
+        draw: gives one's mask by its number, (H, W) bool. Not all of them at once: they may be many, and large.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    chosen: np.ndarray
+    draw: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image, on its original pixels.
+
+    Attributes:
+        mask: (H, W) bool, True = lesion.
+        probability: (H, W) float32, 0..1, how sure the method is, not calibrated. Above 0.5 it is the mask as it was
+            before post-processing.
+        instances: of instance segmentation, else None.
+        class_scores: (C, H, W) float32, of semantic segmentation where they were asked for, else None.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    instances: Instances | None = None
+    class_scores: np.ndarray | None = None
+
+    @property
+    def boxes(self) -> np.ndarray | None:
+        """(C, 4) float32, of the instances that make up the lesion, the best-scored first; else None."""
+        return None if self.instances is None else self.instances.boxes[self.instances.chosen]
+
+    @property
+    def scores(self) -> np.ndarray | None:
+        """(C,) float32, 0..1, theirs."""
+        return None if self.instances is None else self.instances.scores[self.instances.chosen]
+
+
+class Finder(Protocol):
+    """A method: a network in whatever engine, several of them, masks from elsewhere, or no learning at all.
+
+    Attributes:
+        task: `semantic` or `instances`, see `lesionseg.engine.families`.
+    """
+
+    task: str
+
+    def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
+        """Find the lesions in images.
+
+        Args:
+            images: of any sizes.
+            keep_scores: also give the scores of all classes, which take several times the memory of the image.
+        """
+        ...

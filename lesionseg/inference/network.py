@@ -1,0 +1,108 @@
+"""Networks as a method: an image is prepared and run, and what comes out is brought to its pixels."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lesionseg.engine.families import SEMANTIC
+from lesionseg.errors import DataError
+from lesionseg.inference.decode import (
+    above_half,
+    class_shares,
+    lesion_detections,
+    lesion_map,
+    margin,
+    original_scores,
+    probability_of_margin,
+)
+from lesionseg.inference.finder import Image, Instances, Prediction
+from lesionseg.inference.prepare import Prepared, prepare
+from lesionseg.inference.runtimes.card import MASK_THRESHOLD
+from lesionseg.inference.runtimes.model import Model
+from lesionseg.pixels.instances import UNION, choose_instances
+
+# Beside the image as it is, those of the configs' tta_pipeline: by the axes of (H, W) that are turned around.
+_FLIPS = ((1,), (0,), (0, 1))
+
+
+class Network:
+    """A network in any engine; see `lesionseg.inference.finder.Finder`.
+
+    Args:
+        model: what runs it.
+        tta: average over the image and its three flipped copies.
+        min_score: of instances, the least score, 0..1; None takes what the model was tested with.
+        instances: which of them make up the lesion, `union` or `top1`; None takes what the model was tested with.
+
+    Raises:
+        DataError: there are no instances to choose from.
+    """
+
+    def __init__(
+        self, model: Model, *, tta: bool = False, min_score: float | None = None, instances: str | None = None
+    ) -> None:
+        card = model.card
+        if card.task == SEMANTIC and (min_score is not None or instances is not None):
+            raise DataError(
+                f"{card.checkpoint or 'the model'}: has no instances to choose from, expected a Mask R-CNN. Leave the "
+                "choice out."
+            )
+        self.model = model
+        self.card = replace(
+            card,
+            min_score=card.min_score if min_score is None else min_score,
+            score_rule=instances or card.score_rule,
+        )
+        self.task = card.task
+        self.tta = tta
+
+    def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
+        """Find the lesions, in one run of the model where all images are of one size."""
+        if len({image.pixels.shape for image in images}) > 1:
+            return [found for image in images for found in self.find([image], keep_scores)]
+        pixels = [image.pixels for image in images]
+        views = [self._outputs(pixels)]
+        if self.tta:
+            views += [self._outputs([np.ascontiguousarray(np.flip(each, axes)) for each in pixels]) for axes in _FLIPS]
+        of_images = zip(*views, strict=True)
+        if self.task == SEMANTIC:
+            return [self._join_semantic(of_image, keep_scores) for of_image in of_images]
+        return [self._join_instances(of_image) for of_image in of_images]
+
+    def _outputs(self, images: Sequence[np.ndarray]) -> list[tuple[Prepared, list[np.ndarray]]]:
+        """Run the model on images of one size: for each, how it went in, and what came out."""
+        prepared = [prepare(image, self.card) for image in images]
+        outputs = self.model.run(np.stack([image.tensor for image in prepared]))
+        return [(image, [output[number] for output in outputs]) for number, image in enumerate(prepared)]
+
+    def _join_semantic(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:
+        # One after another, and in place: these maps have the size of the original image.
+        maps = (original_scores(outputs[0], image) for image, outputs in views)
+        scores = next(maps)
+        if len(views) > 1:
+            # MMSegmentation's way to join them (SegTTAModel).
+            scores = class_shares(scores)
+            for axes in _FLIPS:
+                scores += np.flip(class_shares(next(maps)), [axis + 1 for axis in axes])
+            np.log(scores, out=scores)
+        lead = margin(scores)
+        kept = scores if keep_scores else None
+        del scores
+        return Prediction(lead > 0, probability_of_margin(lead, self.card.score_rule), class_scores=kept)
+
+    def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
+        (first, outputs), *flipped = views
+        # Those of the image as it is.
+        every = lesion_detections(*outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
+        chosen = choose_instances(every.scores, self.card.score_rule, self.card.min_score)
+        soft = lesion_map(every.take(chosen), first)
+        for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
+            soft += np.flip(lesion_map(lesion_detections(*outputs, image, self.card), image), axes)
+        soft /= len(views)
+        mask = soft >= MASK_THRESHOLD
+
+        def draw(number: int) -> np.ndarray:
+            return lesion_map(every.take([number]), first) >= MASK_THRESHOLD
+
+        return Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))

@@ -1,0 +1,158 @@
+"""A path -> the method that it means. Nothing heavy is imported before it is known which."""
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lesionseg.engine.config import Options, check_checkpoint
+from lesionseg.engine.families import family_for
+from lesionseg.errors import DataError
+
+if TYPE_CHECKING:
+    from lesionseg.inference.finder import Finder
+    from lesionseg.inference.runtimes.model import Model
+
+MODEL_FILE = "model.onnx"
+# OpenVINO computes in bfloat16 on CPUs that have it if it is let.
+ENGINES = ONNXRUNTIME, OPENVINO, OPENVINO_BF16 = ("onnxruntime", "openvino", "openvino-bf16")
+
+
+def open_finder(
+    model: str | PathLike,
+    checkpoint: str | PathLike | None = None,
+    *,
+    tta: bool = False,
+    min_score: float | None = None,
+    instances: str | None = None,
+    engine: str = ONNXRUNTIME,
+    device: str | None = None,
+    threads: int | None = None,
+) -> "Finder":
+    """Open a method.
+
+    Args:
+        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, or a folder of masks.
+        checkpoint: a `.pth` file, for a config.
+        tta: of a network, average over the image and its three flipped copies.
+        min_score: see `lesionseg.inference.network.Network`.
+        instances: see `lesionseg.inference.network.Network`.
+        engine: what runs an ONNX file, one of `ENGINES`.
+        device: for PyTorch, such as `cpu`; None takes the GPU where there is one.
+        threads: CPU threads; None lets the engine choose.
+
+    Raises:
+        DataError: there is no such model, or it cannot be used.
+    """
+    check_paths(model, checkpoint)
+    if is_mask_folder(model):
+        from lesionseg.inference.mask_folder import MaskFolder
+
+        if tta or min_score is not None or instances is not None:
+            raise DataError(
+                f"{model}: masks can be neither averaged nor chosen from, expected a network. Ask for neither."
+            )
+        return MaskFolder(model)
+    from lesionseg.inference.network import Network
+
+    opened = _open_checkpoint(model, checkpoint, device, threads) if checkpoint else open_model(model, engine, threads)
+    return Network(opened, tta=tta, min_score=min_score, instances=instances)
+
+
+def check_paths(model: str | PathLike, checkpoint: str | PathLike | None = None) -> None:
+    """Find out whether `open_finder` has what it needs, without importing anything heavy.
+
+    Raises:
+        DataError: there is no such model or checkpoint, or one of the two is missing or too many.
+    """
+    if Path(model).suffix == ".py" and not is_onnx(model):
+        if checkpoint is None:
+            raise DataError(f"{model}: a config alone has no weights, expected a checkpoint, too. Add the .pth file.")
+        Options(str(model)).check_path()
+        check_checkpoint(checkpoint)
+    elif checkpoint is not None:
+        raise DataError(f"{model}: an exported model needs no checkpoint, but there is {checkpoint}. Leave it out.")
+    elif not is_mask_folder(model):
+        onnx_file(model)
+
+
+def open_model(path: str | PathLike, engine: str = ONNXRUNTIME, threads: int | None = None) -> "Model":
+    """Open an exported model.
+
+    Args:
+        path: an ONNX file of `tools/export.py`, or the folder that it wrote.
+        engine: one of `ENGINES`.
+        threads: CPU threads that one run may use; None for all cores.
+
+    Raises:
+        DataError: see `lesionseg.inference.runtimes.onnx_model.OnnxModel`; or no such engine.
+    """
+    if engine not in ENGINES:
+        raise DataError(f"{engine}: no such engine, expected {' or '.join(ENGINES)}. Choose one.")
+    file = onnx_file(path)
+    from lesionseg.inference.runtimes.onnx_model import OnnxModel, OpenVinoModel
+
+    if engine == ONNXRUNTIME:
+        return OnnxModel(file, threads)
+    return OpenVinoModel(file, threads, "bf16" if engine == OPENVINO_BF16 else "f32")
+
+
+def is_onnx(path: str | PathLike) -> bool:
+    """Whether a path means an exported model: an ONNX file, or a folder of `tools/export.py`."""
+    return Path(path).suffix == ".onnx" or (Path(path) / MODEL_FILE).is_file()
+
+
+def is_mask_folder(path: str | PathLike) -> bool:
+    """Whether a path means masks from elsewhere: a folder that holds PNG files and no exported model."""
+    return Path(path).is_dir() and not is_onnx(path) and next(Path(path).rglob("*.png"), None) is not None
+
+
+def onnx_file(path: str | PathLike) -> Path:
+    """The ONNX file that a path means.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(path)
+    file = path / MODEL_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(f"{file}: no such model, expected an ONNX file. Export one: tools/export.py CONFIG CHECKPOINT.")
+    return file
+
+
+def check_task(found: str, expected: str, path: str | PathLike) -> None:
+    """Refuse a model of another task than a config's.
+
+    Raises:
+        DataError: it is one.
+    """
+    if found != expected:
+        names = {task: family_for(task).purpose for task in (found, expected)}
+        raise DataError(
+            f"{path}: a model for {names[found]}, expected one for {names[expected]}. Use the config that it was "
+            "exported from."
+        )
+
+
+def _open_checkpoint(
+    config: str | PathLike, checkpoint: str | PathLike, device: str | None, threads: int | None
+) -> "Model":
+    import torch
+
+    from lesionseg.inference.runtimes.torch_model import TorchModel
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device is not None:
+        _check_device(device)
+    return TorchModel(Options(str(config)), checkpoint, device)
+
+
+def _check_device(device: str) -> None:
+    """Raise DataError for a device that torch does not know, or that is not there."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{device}: no such device here ({reason}), expected cpu or cuda. Choose another.") from error

@@ -1,0 +1,91 @@
+"""What a config says of its model, as a card."""
+
+import hashlib
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+
+from mmdet.models.dense_heads import MaskFormerHead
+from mmengine.config import Config
+from mmseg.models.segmentors import EncoderDecoder
+from torch import nn
+
+from lesionseg.engine.config import config_text, evaluators, is_metric
+from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
+from lesionseg.errors import DataError
+from lesionseg.files import file_sha256
+from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES, MASK_THRESHOLD, ModelCard
+from lesionseg.pixels.instances import BEST, UNION
+
+_VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
+
+
+def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | PathLike) -> ModelCard:
+    """Collect what a user of the model has to know from its config.
+
+    Raises:
+        DataError: images are resized or padded, or masks thresholded, in a way that a card cannot tell.
+    """
+    preprocessor = module.data_preprocessor
+    if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
+        raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")
+    resize = _test_resize(cfg, config)
+    common = dict(
+        classes=_classes(cfg),
+        mean=tuple(cfg.model.data_preprocessor.mean),
+        std=tuple(cfg.model.data_preprocessor.std),
+        channel_order="RGB" if preprocessor._channel_conversion else "BGR",
+        scale=tuple(resize.scale),
+        interpolation=resize.get("interpolation", "bilinear"),
+        config=Path(config).name,
+        config_sha256=hashlib.sha256(config_text(cfg).encode()).hexdigest(),
+        checkpoint=Path(checkpoint).name,
+        checkpoint_sha256=file_sha256(checkpoint),
+        versions={name: version(name) for name in _VERSIONS_OF},
+    )
+    if isinstance(module, EncoderDecoder):
+        return ModelCard(
+            task=SEMANTIC,
+            size_divisor=(preprocessor.test_cfg or {}).get("size_divisor", 1),
+            score_rule=MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS,
+            **common,
+        )
+    threshold = module.roi_head.test_cfg.mask_thr_binary
+    if threshold != MASK_THRESHOLD:
+        raise DataError(
+            f"{config}: mask_thr_binary={threshold}, expected {MASK_THRESHOLD}. Set it in model.test_cfg.rcnn."
+        )
+    metric = next((settings for settings in evaluators(cfg, "test") if is_metric(settings, "LesionMetric")), {})
+    rule = metric.get("instances", UNION)
+    return ModelCard(
+        task=INSTANCES,
+        size_divisor=preprocessor.pad_size_divisor,
+        # "best" looks at the truth.
+        score_rule=UNION if rule == BEST else rule,
+        min_score=metric.get("min_score", 0.5),
+        **common,
+    )
+
+
+def _test_resize(cfg: Config, config: str) -> dict:
+    """The settings of the one step of the test pipeline that changes an image's size."""
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if "size" in step["type"].lower()]
+    if len(steps) != 1 or steps[0]["type"] != "Resize" or not steps[0].get("keep_ratio"):
+        names = ", ".join(step["type"] for step in steps) or "nothing"
+        raise DataError(
+            f"{config}: its test pipeline resizes by {names}, expected one Resize(scale=..., keep_ratio=True). "
+            "Use the test pipeline of configs/_base_."
+        )
+    return steps[0]
+
+
+def _classes(cfg: Config) -> tuple[str, ...]:
+    dataset = cfg.test_dataloader.dataset
+    known = family_of(cfg).registry.DATASETS.get(dataset.type)
+    if known is None:
+        raise DataError(
+            f"{cfg.filename}: no data set {dataset.type} is registered, expected one. Add custom_imports = "
+            "dict(imports=['lesionseg.openmmlab']) to the config."
+        )
+    metainfo = {**known.METAINFO, **dataset.get("metainfo", {})}
+    return tuple(metainfo["classes"])
