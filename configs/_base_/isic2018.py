@@ -1,5 +1,7 @@
-# ISIC 2018 Task 1 as tools/convert_isic.py writes it, and how trainings on it are logged, saved and scored.
-# Everything stands under one key, so that it combines with any config of MMSegmentation, which then binds it.
+# ISIC 2018 Task 1 as tools/convert_isic.py writes it, and how trainings on it are scored. Everything stands under one
+# key, so that it combines with any config of MMSegmentation, which then binds it: globals().update(_base_.isic)
+_base_ = "./output.py"
+
 _classes = ("background", "lesion")
 _data_root = "data/ISIC"
 _crop_size = (512, 512)
@@ -52,7 +54,9 @@ _tta_pipeline = [
 ]
 
 isic = dict(
-    classes=_classes,
+    **_base_.output,
+    dataset_type="ISICDataset",
+    num_classes=len(_classes),
     data_root=_data_root,
     crop_size=_crop_size,
     train_pipeline=_train_pipeline,
@@ -84,8 +88,6 @@ isic = dict(
             pipeline=_test_pipeline,
         ),
     ),
-    evaluator=[dict(type="LesionMetric")],
-    # For Weights & Biases add dict(type="WandbVisBackend", init_kwargs=dict(project="lesionseg")).
-    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
-    custom_hooks=[dict(type="RandomStateHook"), dict(type="ValidationLossHook"), dict(type="LearningCurveHook")],
+    val_evaluator=[dict(type="LesionMetric")],
+    test_evaluator=[dict(type="LesionMetric")],
 )

@@ -1,5 +1,7 @@
-# ISIC 2018 Task 1 with the COCO files of tools/masks2coco.py, and how trainings on it are logged, saved and scored.
-# Everything stands under one key, so that it combines with any config of MMDetection, which then binds it.
+# ISIC 2018 Task 1 with the COCO files of tools/masks2coco.py, and how trainings on it are scored. Everything stands
+# under one key, so that it combines with any config of MMDetection, which then binds it: globals().update(_base_.isic)
+_base_ = "./output.py"
+
 _classes = ("lesion",)
 _data_root = "data/ISIC"
 _scale = (2048, 512)  # (long edge at most, short edge)
@@ -39,8 +41,12 @@ _one_by_one = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
 )
 
+# The COCO file of each evaluation is that of its data set.
+_evaluator = [dict(type="LesionCocoMetric", metric=["bbox", "segm"]), dict(type="LesionMetric", instances="union")]
+
 isic = dict(
-    classes=_classes,
+    **_base_.output,
+    num_classes=len(_classes),
     data_root=_data_root,
     scale=_scale,
     train_pipeline=_train_pipeline,
@@ -81,9 +87,6 @@ isic = dict(
             pipeline=_test_pipeline,
         ),
     ),
-    # The COCO file of each evaluation is that of its data set.
-    evaluator=[dict(type="LesionCocoMetric", metric=["bbox", "segm"]), dict(type="LesionMetric", instances="union")],
-    # For Weights & Biases add dict(type="WandbVisBackend", init_kwargs=dict(project="lesionseg")).
-    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
-    custom_hooks=[dict(type="RandomStateHook"), dict(type="ValidationLossHook"), dict(type="LearningCurveHook")],
+    val_evaluator=_evaluator,
+    test_evaluator=_evaluator,
 )

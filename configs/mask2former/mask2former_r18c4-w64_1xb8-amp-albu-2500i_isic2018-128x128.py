@@ -1,5 +1,6 @@
 # For a CPU: 10 minutes on two cores, from scratch. Convert with --short-edge 128: then nothing has to be resized.
 _base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
+from lesionseg.engine.recipes import schedule
 
 # Data
 crop_size = (128, 128)
@@ -83,11 +84,8 @@ model = dict(
 )
 load_from = None
 
-# Schedule
-max_iters = 2500  # x 8 images / 2594 = 8 epochs
-warmup_iters = 100
-val_interval = 1250
-train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+# Schedule: 2,500 x 8 images / 2594 = 8 epochs
+globals().update(schedule(max_iters=2500, warmup_iters=100, val_interval=1250))
 optim_wrapper = dict(
     # Without a GPU the CPU's own mixed precision stands in, where it has instructions for it.
     type="AmpOptimWrapper",
@@ -97,9 +95,4 @@ optim_wrapper = dict(
     # Nothing was trained before: the backbone learns as fast as the rest.
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
 )
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
-]
-default_hooks = dict(checkpoint=dict(interval=val_interval))
 auto_scale_lr = dict(base_batch_size=8)

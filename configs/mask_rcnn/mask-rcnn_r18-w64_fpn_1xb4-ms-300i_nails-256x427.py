@@ -1,9 +1,8 @@
 # For a CPU: the small model of ISIC on nails, best started from its weights: --cfg-options load_from=FILE.
 _base_ = "./mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py"
+from lesionseg.engine.recipes import loaders, schedule
 
 # Data
-data_root = "data/nails"
-metainfo = dict(classes=("nail",), palette=[(230, 159, 0)])
 scale = (427, 256)  # (long edge at most, short edge)
 train_scales = [(427, short_edge) for short_edge in range(192, 289, 32)]
 _seed, _load, _annotations, _resize, *_rest = _base_.train_pipeline
@@ -13,10 +12,8 @@ _resize = dict(_resize, scale=scale)
 val_pipeline = [_load, _annotations, _resize, *_rest]
 test_pipeline = [_load, _resize, *_rest]
 del _seed, _load, _annotations, _resize, _rest
-nails = dict(data_root=data_root, metainfo=metainfo)
-train_dataloader = dict(batch_size=4, dataset=dict(**nails, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(**nails, pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(**nails, pipeline=test_pipeline))
+nails = dict(data_root="data/nails", metainfo=dict(classes=("nail",), palette=[(230, 159, 0)]))
+globals().update(loaders(4, (train_pipeline, val_pipeline, test_pipeline), **nails))
 
 # Model
 model = dict(
@@ -30,16 +27,9 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=30)),
 )
 
-# Schedule
-max_iters = 300  # x 4 images / 30 = 40 epochs
-warmup_iters = 30
-val_interval = 300
-train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
-]
+# Schedule: 300 x 4 images / 30 = 40 epochs
+globals().update(schedule(max_iters=300, warmup_iters=30, val_interval=300))
 auto_scale_lr = dict(base_batch_size=4)
 
 # Output
-default_hooks = dict(checkpoint=dict(interval=val_interval, save_best="coco/segm_mAP"))
+default_hooks = dict(checkpoint=dict(save_best="coco/segm_mAP"))

@@ -1,5 +1,6 @@
 # For a CPU: 20 minutes on two cores, from scratch. Convert with --short-edge 160: then nothing has to be resized.
 _base_ = "./mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"
+from lesionseg.engine.recipes import schedule
 
 # Data
 scale = (640, 160)  # (long edge at most, short edge)
@@ -45,11 +46,8 @@ model = dict(
 )
 load_from = None
 
-# Schedule
-max_iters = 1300  # x 8 images / 2594 = 4 epochs
-warmup_iters = 100
-val_interval = 1300  # once, at the end
-train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+# Schedule: 1,300 x 8 images / 2594 = 4 epochs, and one validation, at the end
+globals().update(schedule(max_iters=1300, warmup_iters=100, val_interval=1300))
 optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
@@ -57,8 +55,3 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=35, norm_type=2),
 )
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, begin=0, end=warmup_iters, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
-]
-default_hooks = dict(checkpoint=dict(interval=val_interval))

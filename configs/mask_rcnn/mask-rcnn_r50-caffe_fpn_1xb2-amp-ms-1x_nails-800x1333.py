@@ -2,10 +2,9 @@
 #   tools/convert_isic.py NAILS data/nails --layout pairs --split 0.75,0.25
 #   tools/masks2coco.py data/nails --instances components --category nail
 _base_ = "./mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"
+from lesionseg.engine.recipes import loaders, schedule
 
 # Data
-data_root = "data/nails"
-metainfo = dict(classes=("nail",), palette=[(230, 159, 0)])
 scale = (1333, 800)  # (long edge at most, short edge)
 train_scales = [(1333, 640), (1333, 672), (1333, 704), (1333, 736), (1333, 768), (1333, 800)]
 _seed, _load, _annotations, _resize, *_rest = _base_.train_pipeline
@@ -15,10 +14,8 @@ _resize = dict(_resize, scale=scale)
 val_pipeline = [_load, _annotations, _resize, *_rest]
 test_pipeline = [_load, _resize, *_rest]
 del _seed, _load, _annotations, _resize, _rest
-nails = dict(data_root=data_root, metainfo=metainfo)
-train_dataloader = dict(batch_size=2, dataset=dict(**nails, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(**nails, pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(**nails, pipeline=test_pipeline))
+nails = dict(data_root="data/nails", metainfo=dict(classes=("nail",), palette=[(230, 159, 0)]))
+globals().update(loaders(2, (train_pipeline, val_pipeline, test_pipeline), **nails))
 
 # Model
 model = dict(
@@ -32,16 +29,9 @@ load_from = "https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn
 
 # Schedule: 1x is 12 epochs. For another number of images: --cfg-options max_iters=N train_cfg.val_interval=M.
 epoch = 15  # x 2 images = 30
-max_iters = 12 * epoch
-warmup_iters = 2 * epoch
-val_interval = 2 * epoch
-train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
+globals().update(schedule(max_iters=12 * epoch, warmup_iters=2 * epoch, val_interval=2 * epoch, start_factor=0.001))
 optim_wrapper = dict(optimizer=dict(lr=0.0025))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, begin=0, end=warmup_iters, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
-]
 auto_scale_lr = dict(base_batch_size=2)
 
 # Output
-default_hooks = dict(checkpoint=dict(interval=val_interval, save_best="coco/segm_mAP"))
+default_hooks = dict(checkpoint=dict(save_best="coco/segm_mAP"))

@@ -2,12 +2,10 @@
 #   tools/convert_isic.py RELEASE data/ISIC_resplit --split 0.5625,0.1875,0.25 --splits training
 #   tools/masks2coco.py data/ISIC_resplit
 _base_ = "./mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"
+from lesionseg.engine.recipes import loaders, schedule
 
 # Data
-data_root = "data/ISIC_resplit"
-train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = dict(dataset=dict(data_root=data_root))
+globals().update(loaders(data_root="data/ISIC_resplit"))
 
 # Model
 # The norm layers of the stages that learn do so, too.
@@ -15,9 +13,7 @@ model = dict(backbone=dict(norm_eval=False))
 
 # Schedule
 epoch = 182  # x 8 images = 1459, which is 0.75 x 0.75 of 2594
-max_iters = 30 * epoch
-warmup_iters = 500
-val_interval = 2 * epoch
+globals().update(schedule(max_iters=30 * epoch, warmup_iters=500, val_interval=2 * epoch, start_factor=0.001))
 heads = r"^(neck|rpn_head|roi_head)\."
 training_stages = dict(
     type="TrainingStagesHook",
@@ -28,14 +24,8 @@ training_stages = dict(
         dict(begin=5 * epoch, trains=[heads, r"^backbone\.layer[234]\."]),
     ],
 )
-train_cfg = dict(max_iters=max_iters, val_interval=val_interval)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.001, begin=0, end=warmup_iters, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False),
-]
 # Which parameters get gradients changes during the training.
 find_unused_parameters = True
 
 # Output
-default_hooks = dict(checkpoint=dict(interval=val_interval))
 custom_hooks = [*_base_.custom_hooks, training_stages]

@@ -78,7 +78,20 @@ class ValidatedCheckpointHook(CheckpointHook):
 
     MMEngine saves first and validates then, so that a training resumed from the file has forgotten the
     validation's scores, and may replace the best checkpoint by a worse one.
+
+    Args:
+        interval: iterations between checkpoints; None saves as often as the training validates.
+        kwargs: as for CheckpointHook.
     """
+
+    def __init__(self, interval: int | None = None, **kwargs) -> None:
+        super().__init__(interval=interval or -1, **kwargs)
+        self._as_validated = interval is None
+
+    def before_train(self, runner) -> None:
+        if self._as_validated:
+            self.interval = runner.val_interval
+        super().before_train(runner)
 
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         super().after_val_epoch(runner, metrics)
