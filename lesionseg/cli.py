@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
 from typing import TypeVar
 
 from lesionseg.errors import DataError
@@ -81,6 +82,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def check_exists(path: str | PathLike, expected: str) -> None:
+    """Raise DataError where an input is not there, before anything heavy is imported."""
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such file or folder, expected {expected}. Check the path.")
 
 
 def positive(text: str) -> int:

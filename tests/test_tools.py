@@ -184,3 +184,28 @@ def test_no_phantoms_are_no_release(tmp_path, capsys):
     assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *none]) == 1
     assert "release: 0, 0 and 0 images, expected one or more in all" in capsys.readouterr().err
     assert not (tmp_path / "release").exists()
+
+
+MISSING = [
+    ("train", ["none.py"], "none.py: no such config"),
+    ("test", ["none.py", "none.pth"], "none.py: no such config"),
+    ("test", [MASK2FORMER, "none.pth"], "none.pth: no such checkpoint"),
+    ("export", [MASK2FORMER, "none.pth", "--out", "out"], "none.pth: no such checkpoint"),
+    ("export", [MASK2FORMER, __file__, "--out", "out", "--deploy-cfg", "none.py"], "none.py: no such file or folder"),
+    ("benchmark", ["train", "none.py"], "none.py: no such config"),
+    ("predict", ["none.onnx", "none.jpg", "--out", "out"], "none.jpg: no such file or folder"),
+    ("predict", ["none.onnx", __file__, "--out", "out"], "none.onnx: no such model"),
+    ("convert_isic", ["none", "out"], "none: no such folder"),
+    ("masks2coco", ["none"], "none: no such file or folder"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), MISSING)
+def test_a_wrong_path_is_told_before_torch_or_numpy_are_loaded(name, arguments, message):
+    code = (
+        "import sys, runpy; sys.modules.update(torch=None, numpy=None, cv2=None, mmengine=None, mmcv=None); "
+        f"sys.argv = {[name, *arguments]!r}; runpy.run_path('{ROOT}/tools/{name}.py', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert message in done.stderr

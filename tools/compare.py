@@ -29,9 +29,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from lesionseg.evaluation.compare import compare, read_tests
-    from lesionseg.evaluation.compare_tables import comparison_text, write_comparison
 
     rows = compare(read_tests(args.work_dirs))
+    from lesionseg.evaluation.compare_tables import comparison_text, write_comparison
+
     write_comparison(args.out, rows)
     print(comparison_text(rows, width=get_terminal_size(fallback=(200, 24)).columns))
     print(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, positive, tool
+from lesionseg.cli import add_config_arguments, check_exists, positive, tool
 from lesionseg.engine.config import Options, check_checkpoint
 
 
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
     check_checkpoint(args.checkpoint)
+    if args.deploy_cfg:
+        check_exists(args.deploy_cfg, "a file of configs/deploy")
     from lesionseg.commands.export import Export, export
 
     parity = export(

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import positive, tool
+from lesionseg.cli import check_exists, positive, tool
 
 EPILOG = """\
 examples:
@@ -23,6 +23,7 @@ DATASET/annotations/instances_<split>.json holds RLE, exact to the pixel and wit
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
+    check_exists(args.source, "a data set folder, or with --to-masks a COCO file")
     from lesionseg.data.coco.convert import CATEGORY, Style, coco_to_masks, masks_to_coco
 
     if args.to_masks:

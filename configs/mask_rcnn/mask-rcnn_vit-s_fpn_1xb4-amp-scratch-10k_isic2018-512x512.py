@@ -1,4 +1,4 @@
-# Blocks 3, 6, 9 and 12 of a plain ViT give the scales, as in ViTDet (Li et al. 2022, arXiv 2203.16527). Needs timm: extra vit.
+# Blocks 3, 6, 9 and 12 of a plain ViT give the scales, as in ViTDet (Li et al. 2022, arXiv 2203.16527). Needs timm.
 _base_ = "./mask-rcnn_r50_fpn_1xb8-amp-scratch-10k_isic2018-512x512.py"
 
 vit = dict(type="mmseg.TIMMBackbone", model_name="vit_small_patch16_224", pretrained=False, out_indices=(2, 5, 8, 11))
