@@ -83,7 +83,8 @@ def test_a_category_is_chosen(folder, run, tmp_path):
 
 def test_what_is_no_file_is_told(run, tmp_path):
     code, _, errors = run(tmp_path / "none.json", "--to-masks", tmp_path / "masks")
-    assert (code, errors) == (1, [f"error: {tmp_path / 'none.json'}: No such file or directory. Check the path."])
+    expected = "no such file or folder, expected a data set folder, or with --to-masks a COCO file. Check the path."
+    assert (code, errors) == (1, [f"error: {tmp_path / 'none.json'}: {expected}"])
 
 
 @pytest.mark.parametrize(
