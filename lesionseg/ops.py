@@ -8,6 +8,7 @@ An operator that is not here can be imported but not called; the error says how 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -300,10 +301,10 @@ def ms_deform_attn_backward(
     Arguments as in `ms_deform_attn_forward`.
     """
     for level, part, cells, size in _levels(value, value_spatial_shapes, value_level_start_index, sampling_locations):
-        inputs = (value[part, cells], sampling_locations[part, :, :, level], attention_weights[part, :, :, level])
-        inputs = [_at_least_float32(tensor).detach().requires_grad_() for tensor in inputs]
+        sliced = (value[part, cells], sampling_locations[part, :, :, level], attention_weights[part, :, :, level])
+        inputs = [_at_least_float32(tensor).detach().requires_grad_() for tensor in sliced]
         with torch.enable_grad():
-            output = _attend_level(*inputs, size)
+            output = _attend_level(inputs[0], inputs[1], inputs[2], size)
         grads = torch.autograd.grad(output, inputs, grad_output[part].to(output))
         grad_value[part, cells] += grads[0]
         grad_sampling_loc[part, :, :, level] += grads[1]
@@ -382,7 +383,7 @@ def __getattr__(name: str) -> Callable:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-    def refuse(*args, **kwargs):
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
         raise DataError(_only_compiled(name))
 
     return refuse

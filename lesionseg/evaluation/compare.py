@@ -209,12 +209,13 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
 
 def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
     """Say which tests were scored against another COCO file than the first that was scored against a known one."""
-    known = [test for test in tests if test.annotations]
+    known = [(test, test.annotations) for test in tests if test.annotations]
     return [
-        f"{test.work_dir}: its COCO scores do not have the true instances of {known[0].work_dir}: annotations_sha256 "
-        f"{test.annotations[:12]}, not {known[0].annotations[:12]}; expected the same COCO file. Test both with one."
-        for test in known
-        if test.annotations != known[0].annotations
+        f"{test.work_dir}: its COCO scores do not have the true instances of {known[0][0].work_dir}: "
+        f"annotations_sha256 {annotations[:12]}, not {known[0][1][:12]}; expected the same COCO file. "
+        "Test both with one."
+        for test, annotations in known
+        if annotations != known[0][1]
     ]
 
 
@@ -249,7 +250,7 @@ def _read_test(folder: Path, name: str) -> FinishedTest:
         report=report,
         ids=ids,
         scores=scores,
-        pixels=sum(counts.values()),
+        pixels=sum(counts.values(), np.zeros(len(ids), int)),
         lesion_pixels=counts["tp"] + counts["fn"],
     )
 

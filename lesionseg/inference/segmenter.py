@@ -64,7 +64,7 @@ class Segmenter:
                 device=device,
                 threads=threads,
             )
-        elif not hasattr(model, "find"):
+        elif not isinstance(model, Finder):
             model = Network(model, tta=tta, min_score=min_score, instances=instances)
         self.finder = model
         self.postprocess = postprocess or PostProcessing()

@@ -254,6 +254,9 @@ class _Annotated:
 
 
 def _annotate(pair: Pair, style: Style) -> _Annotated:
+    # A data set folder, no archive.
+    assert pair.image.path is not None
+    assert pair.mask.path is not None
     lesion = lesion_pixels(read_mask(pair.mask.path))
     (height, width), size = lesion.shape, picture_size(pair.image.path, pair.image.path)
     if size != (height, width):
@@ -327,8 +330,9 @@ def _to_line(entry: Mapping[str, Any]) -> str:
 
 def _draw(job: tuple[dict[str, Any], list[dict[str, Any]]], path: Path, folder: Path) -> None:
     image, annotations = job
-    mask = np.zeros((image["height"], image["width"]), np.uint8)
+    height, width = image["height"], image["width"]
+    mask = np.zeros((height, width), np.uint8)
     for annotation in annotations:
         name = f"{path}: annotation {annotation.get('id')} of {image['file_name']}"
-        mask |= decode_segmentation(annotation.get("segmentation"), *mask.shape, name)
+        mask |= decode_segmentation(annotation.get("segmentation"), height, width, name)
     (folder / mask_name(image)).write_bytes(encode_mask(mask))

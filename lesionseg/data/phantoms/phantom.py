@@ -44,7 +44,7 @@ _SHORTEST = 32
 
 # In the order in which they lie on the skin, with the share of the images that show them.
 _THINGS = ((draw_ink, 0.1), (draw_patch, 0.08), (draw_bubbles, 0.2), (draw_ruler, 0.25), (draw_hairs, 0.55))
-_BLUE_GRAY = np.float32([134, 117, 110])
+_BLUE_GRAY = np.array([134, 117, 110], np.float32)
 
 _LICENSE = """CC0 1.0 Universal
 
