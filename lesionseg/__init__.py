@@ -28,7 +28,8 @@ class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         operators = importlib.import_module("lesionseg.ops")
-        vars(module)["__getattr__"] = lambda name: getattr(operators, name)
+        vars(module).update({name: getattr(operators, name) for name in operators.__all__})
+        vars(module)["__getattr__"] = operators.__getattr__
 
 
 # The last place: an operator module that was really compiled is found before this is asked.
