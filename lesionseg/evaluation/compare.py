@@ -93,6 +93,11 @@ def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
     Raises:
         DataError: a folder is given twice, or its files are missing, damaged, of another version or not of one
             test; a line for each such folder.
+
+    Example:
+        >>> tests = read_tests(["work_dirs/first", "work_dirs/second"])
+        >>> [test.label for test in tests]
+        ['first', 'second']
     """
     resolved = [Path(folder).resolve() for folder in work_dirs]
     for number, folder in enumerate(work_dirs):
@@ -129,6 +134,11 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
     Raises:
         DataError: they were not made on the same images and true masks, or COCO's scores not on the same true
             instances; a line for each that differs, which names what differs.
+
+    Example:
+        >>> rows = compare(read_tests(["work_dirs/first", "work_dirs/second"]))
+        >>> rows[1].differences["jaccard"].mean
+        0.125
     """
     faults = [fault for test in tests[1:] if (fault := _other_images(test, tests[0]))]
     if faults := faults or _other_instances(tests):

@@ -38,6 +38,11 @@ class Segmenter:
 
     Raises:
         DataError: the model cannot be used.
+
+    Example:
+        >>> segmenter = Segmenter("model.onnx", postprocess=PostProcessing(largest=True))
+        >>> segmenter.predict("a.jpg").mask.shape  # (H, W) bool
+        (72, 96)
     """
 
     def __init__(

@@ -73,6 +73,11 @@ def draw_phantom(seed: int, height: int, width: int) -> tuple[np.ndarray, np.nda
 
     Raises:
         DataError: the image would be too small.
+
+    Example:
+        >>> image, mask = draw_phantom(seed=0, height=60, width=80)
+        >>> image.shape, mask.shape
+        ((60, 80, 3), (60, 80))
     """
     if min(height, width) < _SHORTEST:
         raise DataError(f"a phantom of {height} x {width} pixels: too small, expected at least {_SHORTEST} each way.")

@@ -82,6 +82,12 @@ def convert(
     Raises:
         DataError: all faults of the listing and of the pictures, or `out` is in the way.
         OSError: `out` cannot be written.
+
+    Example:
+        >>> from lesionseg.data.release.pairs import find_pairs
+        >>> listing = find_pairs(Path("data/raw/mine"), "photos", "outlines", mask_suffix="_lesion")
+        >>> convert(listing, Path("data/NEW"), short_edge=512).pairs
+        {'training': 2}
     """
     if out.is_symlink() or out.name in ("", ".."):
         out = out.resolve()
