@@ -21,8 +21,8 @@ class Options:
     """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`.
 
     Example:
-        >>> Options("config.py", cfg_options=["data_root=data/MINE", "max_iters=5000"], amp=True).work_dir is None
-        True
+        >>> options = Options("config.py", cfg_options=["data_root=data/MINE", "max_iters=5000"], amp=True)
+        >>> options.work_dir  # None: what the config says, or work_dirs/config
     """
 
     config: str
