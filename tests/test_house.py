@@ -18,7 +18,7 @@ FLOORS = (
     {"pages"},
     {"benchmarks"},
     {"deploy"},
-    {"openmmlab"},
+    {"openmmlab", "postprocess"},
     {"evaluation", "inference"},
     {"engine"},
     {"models", "data"},
@@ -26,7 +26,9 @@ FLOORS = (
     {"environment"},
     {"workers"},
     {"cli", "ops"},
-    {"errors", "files", "tables"},
+    {"system_errors"},
+    {"files", "tables"},
+    {"errors"},
 )
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 MOST_LINES = 400
