@@ -8,6 +8,8 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -17,14 +19,17 @@ class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     serves = "mmcv._ext"
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname == self.serves:
             return importlib.machinery.ModuleSpec(fullname, self, origin="lesionseg.ops")
         return None
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         operators = importlib.import_module("lesionseg.ops")
-        module.__getattr__ = lambda name: getattr(operators, name)
+        vars(module).update({name: getattr(operators, name) for name in operators.__all__})
+        vars(module)["__getattr__"] = operators.__getattr__
 
 
 # The last place: an operator module that was really compiled is found before this is asked.

@@ -44,7 +44,7 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
         except OSError as error:
             if error.strerror is None:
                 raise
-            return _fail(f"{error.filename or 'file system'}: {error.strerror}.{_OS_HINTS.get(error.errno, '')}")
+            return _fail(f"{error.filename or 'file system'}: {error.strerror}.{_OS_HINTS.get(error.errno or 0, '')}")
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return EXIT_INTERRUPTED

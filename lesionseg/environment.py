@@ -85,7 +85,7 @@ def inspect_environment() -> Report:
         *((name, installed[name]) for name in SHOWN_IF_INSTALLED if name in installed),
         ("CUDA of torch", getattr(torch.version, "cuda", None) or "none" if torch else "none"),
         ("operators", operators),
-        ("GPU", _gpu_names(torch) if cuda_works else "none: the small configs run on the CPU"),
+        ("GPU", _gpu_names(torch) if torch and cuda_works else "none: the small configs run on the CPU"),
         ("CPU cores", str(usable_cores())),
         ("free disk", f"{shutil.disk_usage('.').free / 1e9:.0f} GB in {os.getcwd()}"),
     ]
@@ -98,7 +98,8 @@ def inspect_environment() -> Report:
 def compiled_operators() -> ModuleType | None:
     """The module of mmcv's compiled operators, or None where lesionseg.ops stands in for it."""
     operators = importlib.import_module("mmcv._ext")
-    return None if operators.__spec__.origin == "lesionseg.ops" else operators
+    spec = operators.__spec__
+    return None if spec and spec.origin == "lesionseg.ops" else operators
 
 
 def installed_versions() -> dict[str, str]:

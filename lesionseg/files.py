@@ -46,7 +46,7 @@ def file_sha256(path: str | PathLike) -> str:
         for file in sorted(file for file in Path(path).rglob("*") if file.is_file()):
             digest.update(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n".encode())
         return digest.hexdigest()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

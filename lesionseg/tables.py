@@ -6,7 +6,10 @@ CSV and names with values need the standard library only; rich, which lays out t
 import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import StringIO
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _NARROWEST = 16  # characters of a column of words in a terminal
 _UNLIMITED = 10_000
@@ -55,9 +58,10 @@ def terminal_table(grid: Grid, width: int = _UNLIMITED) -> str:
     from rich.console import Console
 
     narrowest = Console(width=_UNLIMITED).measure(_lay_out(grid, most=_NARROWEST)).maximum
-    console = Console(width=max(width, narrowest), file=StringIO(), color_system=None)
+    text = StringIO()
+    console = Console(width=max(width, narrowest), file=text, color_system=None)
     console.print(_lay_out(grid))
-    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "\n".join([*([f"{grid.title}:"] if grid.title else []), *filter(None, lines)])
 
 
@@ -86,7 +90,7 @@ def _cell(value: object, digits: int | None) -> object:
     return f"{value:.{digits}f}" if isinstance(value, float) and digits is not None else value
 
 
-def _lay_out(grid: Grid, most: int | None = None):
+def _lay_out(grid: Grid, most: int | None = None) -> "Table":
     """Lay out a table whose columns of words are at most so many characters wide."""
     from rich import box
     from rich.table import Table

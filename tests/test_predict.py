@@ -4,20 +4,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import cv2
 import numpy as np
 import pytest
 from drawn_models import instance_model, semantic_model, without_card
-from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
+from helpers import MASK2FORMER, ROOT, draw_pair, draw_photos, load_tool
 
 from lesionseg.commands import predict as predict_files
 from lesionseg.commands.predict import encode_probability
 from lesionseg.errors import DataError
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import ENGINES
-from lesionseg.inference.segmenter import Prediction, Segmenter
+from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 
 tool = load_tool("predict")
@@ -31,17 +30,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Six images in three sizes and two folders, among what else lies in such folders."""
-    folder = tmp_path / "photos"
-    (folder / "more").mkdir(parents=True)
-    for number, size in enumerate([(72, 96), (72, 96), (60, 80), (72, 96), (60, 80)]):
-        cv2.imwrite(str(folder / f"ISIC_{number}.png"), draw_pair(number, *size)[0])
-    cv2.imwrite(str(folder / "more" / "ISIC_0.JPG"), draw_pair(9, 90, 70)[0])
-    for name in ("ISIC_0_segmentation.png", "ISIC_1_superpixels.png", "ISIC_2_Segmentation.png", ".hidden.png"):
-        cv2.imwrite(str(folder / name), np.zeros((72, 96), np.uint8))
-    (folder / "ATTRIBUTION.txt").touch()
-    (folder / "ages.csv").touch()
-    return folder
+    return draw_photos(tmp_path)
 
 
 def table(folder):
@@ -184,27 +173,6 @@ def test_earlier_outputs_are_replaced_only_when_asked(model, photos, tmp_path, c
     assert (tmp_path / "out" / "ISIC_0_segmentation.png").stat().st_mtime_ns > stamp
 
 
-def test_files_patterns_and_folders(photos):
-    def ids(*names):
-        return [image.id for image in find_inputs([str(photos / name) for name in names]).images]
-
-    assert ids("ISIC_0.png", "ISIC_3.png") == ["ISIC_0", "ISIC_3"]
-    assert ids("ISIC_[12]*.png", "ISIC_1.png") == ["ISIC_1", "ISIC_2"]
-    assert ids("*/*.JPG") == ["more/ISIC_0"]
-    assert ids("**/ISIC_0*") == ["ISIC_0", "more/ISIC_0"]
-    assert ids("more") == ["ISIC_0"]
-    assert ids("m*") == ["more/ISIC_0"]
-    assert ids("**")[-1] == "more/ISIC_0"
-    assert len(ids("**")) == 6
-    # Named, a file is taken whatever it is called.
-    assert ids("ISIC_2_Segmentation.png") == ["ISIC_2_Segmentation"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
-    cv2.imwrite(str(tmp_path / "a[1].png"), draw_pair(0)[0])
-    assert [image.id for image in find_inputs([str(tmp_path / "a[1].png")]).images] == ["a[1]"]
-
-
 def test_own_outputs_are_no_images(model, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(model), str(photos / "ISIC_0.png"), "--out", str(out), "--overlay", "--probability"]) == 0
@@ -329,32 +297,6 @@ def test_inputs_may_stand_on_both_sides_of_flags(model, photos, tmp_path):
     first, second = str(photos / "ISIC_0.png"), str(photos / "ISIC_1.png")
     assert main([str(model), first, "--out", str(tmp_path / "out"), second]) == 0
     assert len(table(tmp_path / "out")) == 2
-
-
-@pytest.mark.parametrize(("waiting", "ahead"), [(predict_files._WAITING, range(3, 6)), (2 * 1200, range(3))])
-def test_images_are_read_ahead_as_far_as_memory_allows(model, tmp_path, monkeypatch, waiting, ahead):
-    for number in range(12):
-        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((30, 40, 3), 200, np.uint8))
-    read, predicted, unused = [], [], []
-
-    def read_image(path):
-        read.append(path)
-        return np.full((30, 40, 3), 200, np.uint8)
-
-    def predict_batch(images):
-        time.sleep(0.05)
-        predicted.extend(images)
-        unused.append(len(read) - len(predicted))
-        return [Prediction(np.zeros((30, 40), bool), np.zeros((30, 40), np.float32)) for _ in images]
-
-    segmenter = Segmenter(model)
-    monkeypatch.setattr(segmenter, "predict_batch", predict_batch)
-    monkeypatch.setattr(predict_files, "read_image", read_image)
-    monkeypatch.setattr(predict_files, "_WAITING", waiting)
-    outputs = predict_files.Outputs(tmp_path / "out")
-    rows, _ = predict_files.predict_files(segmenter, find_inputs([str(tmp_path)]).images, outputs)
-    assert len(rows) == 12
-    assert max(unused) in ahead
 
 
 BLOCKED = """

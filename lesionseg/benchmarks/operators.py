@@ -37,8 +37,8 @@ def run(device: str) -> list[Row]:
     rows = []
     for operator, call in _calls(torch.Generator().manual_seed(0), torch.device(device)):
         # mmcv has no compiled deformable attention for the CPU.
-        has_compiled = compiled and not (device == "cpu" and "attention" in operator)
-        rows.append(Row(operator, _time(call, ops, device), _time(call, compiled, device) if has_compiled else None))
+        other = None if device == "cpu" and "attention" in operator else compiled
+        rows.append(Row(operator, _time(call, ops, device), _time(call, other, device) if other else None))
     return rows
 
 

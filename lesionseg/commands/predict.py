@@ -172,15 +172,14 @@ def _predict_all(
 ) -> Iterator[_Found | None]:
     """Give for every image its prediction, or None where a fault was told."""
     for batch in _batches(_read_ahead(images, pool, batch_size), batch_size):
-        found = _predict_batch(segmenter, batch)
+        found, unusable = _predict_batch(segmenter, batch)
+        for read in unusable:
+            faults.append(read.fault)
+            print(f"error: {read.fault}", file=sys.stderr)
+            yield None
         while found:
-            if isinstance(found[0], _Read):
-                faults.append(found[0].fault)
-                print(f"error: {found.pop(0).fault}", file=sys.stderr)
-                yield None
-            else:
-                # Nothing here holds on to it, as its pixels may be many.
-                yield found.pop(0)
+            # Nothing here holds on to it, as its pixels may be many.
+            yield found.pop(0)
 
 
 def _read_ahead(images: Sequence[Input], pool: ThreadPoolExecutor, batch_size: int) -> Iterator[_Read]:
@@ -216,15 +215,20 @@ def _read(image: Input) -> _Read:
         return _Read(image, fault=f"{image.path}: {error.strerror}, expected a readable file. Check its permissions.")
 
 
+def _size(read: _Read) -> tuple[int, ...]:
+    return (0, 0) if read.image is None else read.image.shape
+
+
 def _pixels(read: _Read) -> int:
-    return 0 if read.image is None else read.image.shape[0] * read.image.shape[1]
+    height, width = _size(read)[:2]
+    return height * width
 
 
 def _batches(images: Iterable[_Read], batch_size: int) -> Iterator[list[_Read]]:
     """Group images of one size that follow one another, so that no image is padded for another's sake."""
     batch: list[_Read] = []
     for read in images:
-        if batch and (read.image is None or read.image.shape != batch[0].image.shape):
+        if batch and _size(read) != _size(batch[0]):
             yield batch
             batch = []
         batch.append(read)
@@ -235,19 +239,23 @@ def _batches(images: Iterable[_Read], batch_size: int) -> Iterator[list[_Read]]:
         yield batch
 
 
-def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> list[_Found | _Read]:
-    if batch[0].image is None:
-        return list(batch)
+def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> tuple[list[_Found], list[_Read]]:
+    """Predict the images of a batch, of one size, or give back what cannot be predicted with its fault."""
+    images = [Image(read.image, read.input.id) for read in batch if read.image is not None]
+    if not images:
+        return [], list(batch)
     started = time.perf_counter()
     try:
-        predictions = segmenter.predict_batch([Image(read.image, read.input.id) for read in batch])
+        predictions = segmenter.predict_batch(images)
     except DataError as error:
         # Something about the size, which they share.
-        return [_Read(read.input, fault=f"{read.input.path}: {error}") for read in batch]
+        return [], [_Read(read.input, fault=f"{read.input.path}: {error}") for read in batch]
     seconds = (time.perf_counter() - started) / len(batch)
-    return [
-        _Found(read.input, read.image, prediction, seconds) for read, prediction in zip(batch, predictions, strict=True)
+    found = [
+        _Found(read.input, image.pixels, prediction, seconds)
+        for read, image, prediction in zip(batch, images, predictions, strict=True)
     ]
+    return found, []
 
 
 def _write_behind(found: Iterable[_Found | None], outputs: Outputs, pool: ThreadPoolExecutor) -> Iterator[Row | None]:
@@ -282,6 +290,7 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
     lesion = prediction.mask.view(np.uint8)
     height, width = lesion.shape
     pixels = cv2.countNonZero(lesion)
+    box: Sequence[int | None] = cv2.boundingRect(lesion) if pixels else (None,) * 4
     score = None
     if pixels:
         scores = prediction.scores
@@ -292,7 +301,10 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
         width,
         height,
         pixels / lesion.size,
-        *(cv2.boundingRect(lesion) if pixels else (None,) * 4),
+        box[0],
+        box[1],
+        box[2],
+        box[3],
         score,
         count_components(lesion),
         seconds,

@@ -118,7 +118,10 @@ def _set_up(cfg: Config, model: str, tta: bool) -> str:
     if tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    return import_module("mmcv._ext").__spec__.origin
+    spec = import_module("mmcv._ext").__spec__
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
 
 
 def _use_finder(cfg: Config, path: str, tta: bool) -> str:

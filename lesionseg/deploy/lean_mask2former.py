@@ -4,8 +4,9 @@ The results are the same up to rounding. In PyTorch these forms gain little; in 
 matrix products and convolutions are as fast as those of PyTorch, they are what is left to gain.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
@@ -18,9 +19,18 @@ from torch.nn import functional
 @contextmanager
 def lean_mask2former() -> Iterator[None]:
     """Replace parts of Mask2Former while it is exported."""
-    attend = functional.multi_head_attention_forward
+    attend: Callable[..., Any] = functional.multi_head_attention_forward
 
-    def attend_with_shared_mask(query, key, value, embed_dim, num_heads, *args, attn_mask=None, **kwargs):
+    def attend_with_shared_mask(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        embed_dim: int,
+        num_heads: int,
+        *args: Any,
+        attn_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
         if attn_mask is not None:
             attn_mask = attn_mask[:, None].expand(-1, num_heads, -1, -1).flatten(0, 1)
         return attend(query, key, value, embed_dim, num_heads, *args, attn_mask=attn_mask, **kwargs)
@@ -63,12 +73,14 @@ def _attend_to_points(
     key_padding_mask: Tensor | None = None,
     reference_points: Tensor | None = None,
     spatial_shapes: Tensor | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> Tensor:
     """Deformable attention, level by level, in the coordinates of GridSample from the start.
 
     `key_padding_mask` is not looked at: MMDetection's pixel decoder pads nothing.
     """
+    assert reference_points is not None
+    assert spatial_shapes is not None
     value = query if value is None else value
     identity = query if identity is None else identity
     query = query if query_pos is None else query + query_pos
@@ -79,7 +91,7 @@ def _attend_to_points(
     weights = self.attention_weights(query).view(images, count, heads, levels * points).softmax(-1)
     weights = weights.transpose(1, 2).reshape(images * heads, 1, count, levels, points)
     centres = 2 * reference_points - 1
-    output = 0
+    output: Any = 0
     sizes = [(height, width) for height, width in spatial_shapes]
     parts = values.split([height * width for height, width in sizes], 2)
     for level, (height, width) in enumerate(sizes):

@@ -9,12 +9,14 @@ pixels of the input.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import mmdeploy.codebase.mmdet.models  # noqa: F401  Registers mmdeploy's own rewriters, of backbones among others.
 import torch
 from mmdeploy.codebase.mmdet.deploy import get_post_processing_params
 from mmdeploy.core import FUNCTION_REWRITER
 from mmdeploy.mmcv.ops.nms import ONNXNMSop
+from mmdet.models.task_modules import BaseBBoxCoder
 from torch import Tensor, nn
 
 # The score of a box that is out, below all that sigmoid and softmax give.
@@ -33,7 +35,7 @@ def parity_rewriters() -> Iterator[None]:
         FUNCTION_REWRITER._registry.remove_record(mask_rcnn__forward)
 
 
-def mask_rcnn__forward(self, inputs: Tensor, *_) -> tuple[Tensor, Tensor, Tensor]:
+def mask_rcnn__forward(self: nn.Module, inputs: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Detect instances.
 
     Args:
@@ -80,7 +82,7 @@ def propose(rpn_head: nn.Module, features: Sequence[Tensor], limits: Tensor) -> 
     config = rpn_head.test_cfg
     score_maps, delta_maps = rpn_head(features)
     anchors = rpn_head.prior_generator.grid_priors([scores.shape[-2:] for scores in score_maps], device="cpu")
-    boxes, scores = [], []
+    level_boxes, level_bests = [], []
     for level_scores, level_deltas, level_anchors in zip(score_maps, delta_maps, anchors, strict=True):
         images = level_scores.shape[0]
         objectness = level_scores.permute(0, 2, 3, 1).reshape(images, -1, rpn_head.cls_out_channels)
@@ -90,10 +92,10 @@ def propose(rpn_head: nn.Module, features: Sequence[Tensor], limits: Tensor) -> 
         objectness, best = _best(objectness, config.nms_pre, OUT)
         deltas = _pick(deltas, best, config.nms_pre)
         level_anchors = nn.functional.pad(level_anchors, (0, 0, 0, config.nms_pre))[best]
-        boxes.append(_decode(rpn_head.bbox_coder, level_anchors, deltas, limits))
-        scores.append(objectness)
-    levels = torch.arange(len(scores)).repeat_interleave(config.nms_pre)
-    boxes, scores = torch.cat(boxes, 1), torch.cat(scores, 1)
+        level_boxes.append(_decode(rpn_head.bbox_coder, level_anchors, deltas, limits))
+        level_bests.append(objectness)
+    levels = torch.arange(len(level_bests)).repeat_interleave(config.nms_pre)
+    boxes, scores = torch.cat(level_boxes, 1), torch.cat(level_bests, 1)
     if config.get("min_bbox_size", -1) >= 0:
         sides = boxes[..., 2:] - boxes[..., :2]
         scores = torch.where((sides > config.min_bbox_size).all(-1), scores, OUT)
@@ -182,7 +184,7 @@ def suppress(
     return torch.where(is_kept > 0, scores, OUT)
 
 
-def _decode(coder: object, boxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
+def _decode(coder: BaseBBoxCoder, boxes: Tensor, deltas: Tensor, limits: Tensor) -> Tensor:
     """Move boxes (N, M, 4) by deltas (N, M, C * 4), and clip them to their images.
 
     mmdeploy clips relative to the size, which rounds.

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -215,13 +216,16 @@ def difference_picture(original: Finder, exported: Finder, path: str | PathLike)
 def _compare(original: Finder, exported: Network, path: str | PathLike, thresholds: Thresholds) -> ImageParity:
     image = Image(read_image(path))
     first, second = (finder.find([image], keep_scores=True)[0] for finder in (original, exported))
-    masks = dict(
+    height, width = image.pixels.shape[:2]
+    masks: dict[str, Any] = dict(
         image=str(path),
-        size=padded_size(*resized_size(*image.pixels.shape[:2], exported.card), exported.card),
+        size=padded_size(*resized_size(height, width, exported.card), exported.card),
         agreement=float(np.mean(first.mask == second.mask)),
         jaccard=jaccard(Confusion.from_masks(first.mask, second.mask)),
     )
     if first.instances is None or second.instances is None:
+        assert first.class_scores is not None
+        assert second.class_scores is not None
         difference = np.abs(first.class_scores - second.class_scores)
         return ImageParity(max_difference=float(difference.max()), mean_difference=float(difference.mean()), **masks)
     pairs = twins(first.instances, second.instances, thresholds.min_score)
@@ -266,7 +270,7 @@ def twins(first: Instances, second: Instances, min_score: float) -> list[tuple[f
     return [pair for pair in pairs if max(pair[:2]) >= min_score]
 
 
-def _overlaps(first: Sequence, second: Sequence) -> np.ndarray:
+def _overlaps(first: Sequence | np.ndarray, second: Sequence | np.ndarray) -> np.ndarray:
     """Intersection over union of COCO's RLEs, or of (N, 4) boxes of left, top, width and height."""
     if not len(first) or not len(second):
         return np.zeros((len(first), len(second)))

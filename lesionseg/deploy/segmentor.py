@@ -1,7 +1,7 @@
 """MMSegmentation's models as ONNX, Mask2Former among them, which mmdeploy does not support."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from unittest import mock
@@ -10,7 +10,7 @@ import torch
 from mmdet.models.dense_heads import Mask2FormerHead
 from mmengine.config import Config
 from mmseg.models.segmentors import EncoderDecoder
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionseg.deploy.lean_mask2former import lean_mask2former
@@ -41,8 +41,10 @@ def _separate_projections() -> Iterator[None]:
     number of keys, and so the size of the image (torch 2.13).
     """
 
-    def project(query, key, value, weight, bias=None):
-        biases = [None] * 3 if bias is None else bias.chunk(3)
+    def project(
+        query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        biases: Sequence[Tensor | None] = [None] * 3 if bias is None else bias.chunk(3)
         inputs = zip((query, key, value), weight.chunk(3), biases, strict=True)
         return tuple(functional.linear(*each) for each in inputs)
 

@@ -30,7 +30,7 @@ def secure_loading(trust: bool = False) -> None:
     """
     mmengine.runner.checkpoint._safe_torch_load = functools.partial(load_file, trust=trust)
 
-    def from_http(filename: str, map_location=None) -> dict:
+    def from_http(filename: str, map_location: str | torch.device | None = None) -> dict:
         return load_file(fetch_weights(filename), map_location, trust)
 
     # Upstream's loader for addresses unpickles, too (torch.hub.load_state_dict_from_url).
@@ -132,7 +132,7 @@ def _safe_globals() -> list:
     return [*upstream, (_statistic, "builtins.getattr")]
 
 
-def _statistic(owner: type, name: str):
+def _statistic(owner: type, name: str) -> object:
     if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
         raise pickle.UnpicklingError(f"weights_only: getattr({owner!r}, {name!r}) is not allowed")
     return getattr(owner, name)

@@ -18,7 +18,12 @@ LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 @dataclass(frozen=True)
 class Options:
-    """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`."""
+    """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`.
+
+    Example:
+        >>> options = Options("config.py", cfg_options=["data_root=data/MINE", "max_iters=5000"], amp=True)
+        >>> options.work_dir  # None: what the config says, or work_dirs/config
+    """
 
     config: str
     work_dir: str | None = None
@@ -55,6 +60,12 @@ def load_config(options: Options) -> "Config":
 
     Raises:
         DataError: no such file, it does not load, or the flags do not fit it.
+
+    Example:
+        >>> path = "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py"
+        >>> cfg = load_config(Options(path, cfg_options=["max_iters=5000"]))
+        >>> cfg.train_cfg.max_iters, cfg.work_dir
+        (5000, 'work_dirs/mask2former_r50_1xb4-20k_isic2018-512x512')
     """
     options.check_path()
     # Not before the path was looked at: it takes most of a second, and what a config imports, several.

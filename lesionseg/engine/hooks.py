@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from mmengine.dist import all_reduce, get_rank, master_only
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from torch import nn
 from torch.nn import functional
@@ -29,7 +31,7 @@ class FitHook(Hook):
     def __init__(self, new_parts: tuple[str, ...] = ()) -> None:
         self.new_parts = tuple(new_parts)
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         starting = runner._train_loop is not None and not runner._resume
         check_fit(bare_model(runner.model), checkpoint, str(runner._load_from), self.new_parts if starting else ())
 
@@ -45,20 +47,20 @@ class RandomStateHook(Hook):
     def __init__(self) -> None:
         self._saved: dict | None = None
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         name, keys, *rest = np.random.get_state()
         checkpoint["random_state"] = dict(
             torch=torch.get_rng_state(),
             cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             # weights_only loads tensors and plain values.
-            numpy=(name, torch.from_numpy(keys.astype(np.int64)), *rest),
+            numpy=(name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
             python=random.getstate(),
         )
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._saved = checkpoint.get("random_state") if runner._resume else None
 
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self._saved is None:
             return
         state, self._saved = self._saved, None
@@ -84,16 +86,16 @@ class ValidatedCheckpointHook(CheckpointHook):
         kwargs: as for CheckpointHook.
     """
 
-    def __init__(self, interval: int | None = None, **kwargs) -> None:
+    def __init__(self, interval: int | None = None, **kwargs: Any) -> None:
         super().__init__(interval=interval or -1, **kwargs)
         self._as_validated = interval is None
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         if self._as_validated:
             self.interval = runner.val_interval
         super().before_train(runner)
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         super().after_val_epoch(runner, metrics)
         last = getattr(self, "last_ckpt", None)
         if last is None or self.by_epoch or Path(last).stem != f"iter_{runner.iter}":
@@ -117,11 +119,11 @@ class ValidationLossHook(Hook):
     Losses draw random points; the drawing is seeded by the image, so that validations are comparable.
     """
 
-    def before_val_epoch(self, runner) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         self._sum, self._count = 0.0, 0
 
     @torch.no_grad()
-    def after_val_iter(self, runner, batch_idx: int, data_batch: dict, outputs=None) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Any = None) -> None:
         model = bare_model(runner.model)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         for number, (image, sample) in enumerate(zip(data_batch["inputs"], data_batch["data_samples"], strict=True)):
@@ -138,7 +140,7 @@ class ValidationLossHook(Hook):
             self._sum += loss.item()
             self._count += 1
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         total = torch.tensor([self._sum, float(self._count)])
         all_reduce(total)
         runner.message_hub.update_scalar("val/loss", (total[0] / total[1]).item())
@@ -151,7 +153,7 @@ class LearningCurveHook(Hook):
     # After the hooks that log losses and scores, before the one that saves them with a checkpoint.
     priority = "LOW"
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if runner._train_loop is None:
             return
         hub = runner.message_hub
@@ -162,11 +164,11 @@ class LearningCurveHook(Hook):
         hub.update_info("learning_curve", [*earlier, {"step": runner.iter, **point}])
         self._draw(runner)
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         self._draw(runner)
 
     @master_only
-    def _draw(self, runner) -> None:
+    def _draw(self, runner: Runner) -> None:
         hub = runner.message_hub
         losses = hub.get_scalar("train/loss").data[0] if "train/loss" in hub.log_scalars else np.zeros(0)
         validations = hub.get_info("learning_curve") if "learning_curve" in hub.runtime_info else []

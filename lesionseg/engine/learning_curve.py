@@ -1,10 +1,14 @@
 """The picture of a training."""
 
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lesionseg.files import write_aside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: list[dict[str, float]]) -> None:
@@ -40,7 +44,7 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
         figure.savefig(aside, dpi=120)
 
 
-def _draw_losses(axes, losses: np.ndarray, validations: list[dict[str, float]]) -> None:
+def _draw_losses(axes: "Axes", losses: np.ndarray, validations: list[dict[str, float]]) -> None:
     steps = np.arange(1, len(losses) + 1)
     if len(losses):
         axes.plot(steps, losses, color="#0072B2", alpha=0.2, linewidth=0.7)

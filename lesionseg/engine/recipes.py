@@ -51,7 +51,7 @@ def loaders(
     Returns:
         top-level settings of a config by name; those of `dataset` among them.
     """
-    found = {f"{split}_dataloader": dict(dataset=dict(dataset)) for split in _SPLITS}
+    found: dict[str, dict[str, Any]] = {f"{split}_dataloader": dict(dataset=dict(dataset)) for split in _SPLITS}
     if batch_size is not None:
         found["train_dataloader"]["batch_size"] = batch_size
     for split, pipeline in zip(_SPLITS, pipelines or (), strict=False):

@@ -87,7 +87,7 @@ class TrainingStagesHook(Hook):
                 )
         self._current = None
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         done = runner.epoch if self.by_epoch else runner.iter
         number = bisect_right([stage.begin for stage in self._stages], done) - 1
         if number != self._current:
@@ -144,8 +144,13 @@ class TrainingStagesHook(Hook):
 
 def _read_stage(number: int, settings: dict) -> _Stage:
     begin, trains = settings.get("begin"), settings.get("trains")
-    usable = isinstance(begin, int) and isinstance(trains, (list, tuple)) and trains
-    if set(settings) != {"begin", "trains"} or not usable or not all(isinstance(text, str) for text in trains):
+    if (
+        set(settings) != {"begin", "trains"}
+        or not isinstance(begin, int)
+        or not isinstance(trains, (list, tuple))
+        or not trains
+        or not all(isinstance(text, str) for text in trains)
+    ):
         raise DataError(
             f"TrainingStagesHook: stage {number} is {dict(settings)}, expected begin=<whole number> and "
             "trains=[<regular expression>, ...]. Correct it."
@@ -154,7 +159,7 @@ def _read_stage(number: int, settings: dict) -> _Stage:
         return _Stage(begin, tuple(map(re.compile, trains)))
     except re.error as error:
         raise DataError(
-            f"TrainingStagesHook: '{error.pattern}' is no regular expression ({error}), expected one as for "
+            f"TrainingStagesHook: '{error.pattern!s}' is no regular expression ({error}), expected one as for "
             "Python's re.search. Correct it."
         ) from error
 

@@ -93,6 +93,11 @@ def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
     Raises:
         DataError: a folder is given twice, or its files are missing, damaged, of another version or not of one
             test; a line for each such folder.
+
+    Example:
+        >>> tests = read_tests(["work_dirs/first", "work_dirs/second"])
+        >>> [test.label for test in tests]
+        ['first', 'second']
     """
     resolved = [Path(folder).resolve() for folder in work_dirs]
     for number, folder in enumerate(work_dirs):
@@ -129,6 +134,11 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
     Raises:
         DataError: they were not made on the same images and true masks, or COCO's scores not on the same true
             instances; a line for each that differs, which names what differs.
+
+    Example:
+        >>> rows = compare(read_tests(["work_dirs/first", "work_dirs/second"]))
+        >>> rows[1].differences["jaccard"].mean
+        0.125
     """
     faults = [fault for test in tests[1:] if (fault := _other_images(test, tests[0]))]
     if faults := faults or _other_instances(tests):
@@ -209,12 +219,13 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
 
 def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
     """Say which tests were scored against another COCO file than the first that was scored against a known one."""
-    known = [test for test in tests if test.annotations]
+    known = [(test, test.annotations) for test in tests if test.annotations]
     return [
-        f"{test.work_dir}: its COCO scores do not have the true instances of {known[0].work_dir}: annotations_sha256 "
-        f"{test.annotations[:12]}, not {known[0].annotations[:12]}; expected the same COCO file. Test both with one."
-        for test in known
-        if test.annotations != known[0].annotations
+        f"{test.work_dir}: its COCO scores do not have the true instances of {known[0][0].work_dir}: "
+        f"annotations_sha256 {annotations[:12]}, not {known[0][1][:12]}; expected the same COCO file. "
+        "Test both with one."
+        for test, annotations in known
+        if annotations != known[0][1]
     ]
 
 
@@ -249,7 +260,7 @@ def _read_test(folder: Path, name: str) -> FinishedTest:
         report=report,
         ids=ids,
         scores=scores,
-        pixels=sum(counts.values()),
+        pixels=sum(counts.values(), np.zeros(len(ids), int)),
         lesion_pixels=counts["tp"] + counts["fn"],
     )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -54,7 +55,9 @@ class LesionMetric(BaseMetric):
 
     default_prefix = "lesion"
 
-    def __init__(self, instances: str = UNION, min_score: float = 0.5, out_dir: str | None = None, **kwargs) -> None:
+    def __init__(
+        self, instances: str = UNION, min_score: float = 0.5, out_dir: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if instances not in INSTANCE_RULES:
             raise DataError(f"LesionMetric: instances={instances}, expected {' or '.join(INSTANCE_RULES)}. Choose one.")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ _THUMBNAIL = 480  # pixels of the longer edge
 _PER_GROUP = 4
 _INK, _MUTED, _ACCENT = "#222222", "#767676", "#D55E00"
 _FILL = np.array(PREDICTION_COLOUR) / 255
-_BOX = dict(
+_BOX: dict[str, Any] = dict(
     widths=0.5,
     patch_artist=True,
     boxprops=dict(facecolor=(*_FILL, 0.35), edgecolor=_INK),
@@ -118,10 +119,7 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
     """
     figure = Figure(figsize=(max(5, 0.8 + 1.55 * len(tests)), 5.2), layout="constrained")
     axis = figure.subplots()
-    mean, median, threshold = (
-        dict(color=colour, linewidth=1.6, linestyle=style)
-        for colour, style in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":"))
-    )
+    mean, median, threshold = (_stroke(*line) for line in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":")))
     axis.boxplot(list(tests.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
     axis.axhline(JACCARD_THRESHOLD, **threshold)
     axis.set_xticks(range(1, len(tests) + 1), _box_labels(tests), fontsize=9, color=_INK)
@@ -167,10 +165,14 @@ def _read(row: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, truth, prediction
 
 
+def _stroke(colour: str, style: str) -> dict[str, Any]:
+    return dict(color=colour, linewidth=1.6, linestyle=style)
+
+
 def _legend() -> list[Line2D]:
     return [
-        Line2D([], [], color=np.array(TRUTH_COLOUR) / 255, linewidth=5, label="truth"),
-        Line2D([], [], color=np.array(PREDICTION_COLOUR) / 255, linewidth=2, label="prediction"),
+        Line2D([], [], color=(np.array(TRUTH_COLOUR) / 255).tolist(), linewidth=5, label="truth"),
+        Line2D([], [], color=(np.array(PREDICTION_COLOUR) / 255).tolist(), linewidth=2, label="prediction"),
     ]
 
 

@@ -29,6 +29,10 @@ class Confusion:
         tn: lesion in neither.
         fp: lesion in the prediction only.
         fn: lesion in the truth only.
+
+    Example:
+        >>> Confusion.from_masks(np.array([[True, True, False]]), np.array([[True, False, False]]))
+        Confusion(tp=1, tn=1, fp=0, fn=1)
     """
 
     tp: int
@@ -95,7 +99,12 @@ def specificity(counts: Confusion) -> float:
 
 
 def per_image_scores(counts: Confusion) -> dict[str, float]:
-    """Compute all official scores of one image, in the order of `PER_IMAGE`, each in 0..1."""
+    """Compute all official scores of one image, in the order of `PER_IMAGE`, each in 0..1.
+
+    Example:
+        >>> per_image_scores(Confusion(tp=3, tn=5, fp=1, fn=0))["jaccard"]
+        0.75
+    """
     return dict(
         jaccard=jaccard(counts),
         dice=dice(counts),

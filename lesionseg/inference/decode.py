@@ -120,7 +120,8 @@ def lesion_detections(
     """
     scores = np.where(labels == 0, dets[:, 4], 0)
     kept = choose_instances(scores, card.score_rule, card.min_score)
-    factors = np.float32([prepared.content[1] / prepared.original[1], prepared.content[0] / prepared.original[0]] * 2)
+    shares = (prepared.content[1] / prepared.original[1], prepared.content[0] / prepared.original[0])
+    factors = np.array(shares * 2, np.float32)
     pasted = masks.shape[1:] == prepared.tensor.shape[1:]
     return Detections(dets[kept, :4] / factors, scores[kept], masks[kept], pasted)
 

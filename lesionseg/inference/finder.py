@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class Prediction:
         return None if self.instances is None else self.instances.scores[self.instances.chosen]
 
 
+@runtime_checkable
 class Finder(Protocol):
     """A method: a network in whatever engine, several of them, masks from elsewhere, or no learning at all.
 

@@ -50,6 +50,7 @@ class FinderModel(BaseModel):
 
 def _instance_data(found: Prediction) -> InstanceData:
     instances = found.instances
+    assert instances is not None
     masks = [instances.draw(number) for number in range(len(instances))]
     return InstanceData(
         bboxes=torch.from_numpy(instances.boxes),

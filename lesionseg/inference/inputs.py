@@ -68,7 +68,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             faults.append(f"{name}: no such file or folder, expected images. Check the path.")
             continue
         if path.exists() and not path.is_dir():
-            images, others = [Input(image_id(path.name), path)], []
+            images, others = [Input(image_id(path.name), path)], list[str]()
         else:
             images, others = _search(matches, base)
         folders += [match for match in matches if match.is_dir()]

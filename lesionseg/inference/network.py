@@ -8,6 +8,7 @@ import numpy as np
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.errors import DataError
 from lesionseg.inference.decode import (
+    Detections,
     above_half,
     class_shares,
     lesion_detections,
@@ -18,7 +19,7 @@ from lesionseg.inference.decode import (
 )
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import Prepared, prepare
-from lesionseg.inference.runtimes.card import MASK_THRESHOLD
+from lesionseg.inference.runtimes.card import MASK_THRESHOLD, ModelCard
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.instances import UNION, choose_instances
 
@@ -84,7 +85,7 @@ class Network:
             # MMSegmentation's way to join them (SegTTAModel).
             scores = class_shares(scores)
             for axes in _FLIPS:
-                scores += np.flip(class_shares(next(maps)), [axis + 1 for axis in axes])
+                scores += np.flip(class_shares(next(maps)), tuple(axis + 1 for axis in axes))
             np.log(scores, out=scores)
         lead = margin(scores)
         kept = scores if keep_scores else None
@@ -94,11 +95,11 @@ class Network:
     def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
         (first, outputs), *flipped = views
         # Those of the image as it is.
-        every = lesion_detections(*outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
+        every = _detections(outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
         chosen = choose_instances(every.scores, self.card.score_rule, self.card.min_score)
         soft = lesion_map(every.take(chosen), first)
         for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
-            soft += np.flip(lesion_map(lesion_detections(*outputs, image, self.card), image), axes)
+            soft += np.flip(lesion_map(_detections(outputs, image, self.card), image), axes)
         soft /= len(views)
         mask = soft >= MASK_THRESHOLD
 
@@ -106,3 +107,8 @@ class Network:
             return lesion_map(every.take([number]), first) >= MASK_THRESHOLD
 
         return Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))
+
+
+def _detections(outputs: Sequence[np.ndarray], prepared: Prepared, card: ModelCard) -> Detections:
+    dets, labels, masks = outputs
+    return lesion_detections(dets, labels, masks, prepared, card)

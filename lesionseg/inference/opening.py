@@ -42,6 +42,11 @@ def open_finder(
 
     Raises:
         DataError: there is no such model, or it cannot be used.
+
+    Example:
+        >>> finder = open_finder("model.onnx", tta=True)
+        >>> finder.task
+        'semantic'
     """
     check_paths(model, checkpoint)
     if is_mask_folder(model):

@@ -26,6 +26,12 @@ class PostProcessing:
 
     Raises:
         DataError: a negative strength or area.
+
+    Example:
+        >>> mask = np.zeros((5, 7), bool)
+        >>> mask[0, 0] = mask[2:4, 2:6] = True
+        >>> int(PostProcessing(largest=True).apply(mask).sum())
+        8
     """
 
     smooth: float = 0

@@ -70,11 +70,11 @@ def prepare(image: np.ndarray, card: ModelCard) -> Prepared:
     Raises:
         DataError: see `resized_size`.
     """
-    height, width = resized_size(*image.shape[:2], card)
+    height, width = resized_size(image.shape[0], image.shape[1], card)
     tensor = np.zeros((3, *padded_size(height, width, card)), np.float32)
     resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATIONS[card.interpolation])
     if card.channel_order == "RGB":
         resized = resized[..., ::-1]
-    normalised = (resized.astype(np.float32) - np.float32(card.mean)) / np.float32(card.std)
+    normalised = (resized.astype(np.float32) - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
     tensor[:, :height, :width] = normalised.transpose(2, 0, 1)
     return Prepared(tensor, (height, width), image.shape[:2])

@@ -38,6 +38,11 @@ class Segmenter:
 
     Raises:
         DataError: the model cannot be used.
+
+    Example:
+        >>> segmenter = Segmenter("model.onnx", postprocess=PostProcessing(largest=True))
+        >>> segmenter.predict("a.jpg").mask.shape  # (H, W) bool
+        (72, 96)
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class Segmenter:
                 device=device,
                 threads=threads,
             )
-        elif not hasattr(model, "find"):
+        elif not isinstance(model, Finder):
             model = Network(model, tta=tta, min_score=min_score, instances=instances)
         self.finder = model
         self.postprocess = postprocess or PostProcessing()

@@ -98,6 +98,6 @@ class LesionMask2FormerHead(Mask2FormerHead):
         cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
         columns = cost.unflatten(0, (len(truths), -1)).split([len(each.labels) for each in truths], dim=2)
         return [
-            tuple(torch.from_numpy(index).to(device) for index in linear_sum_assignment(column[image]))
-            for image, column in enumerate(columns)
+            (torch.from_numpy(queries).to(device), torch.from_numpy(masks).to(device))
+            for queries, masks in (linear_sum_assignment(column[image]) for image, column in enumerate(columns))
         ]

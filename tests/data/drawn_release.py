@@ -1,5 +1,6 @@
 """Draws releases and folders of pairs as people have them."""
 
+import csv
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,3 +66,34 @@ def write_release(raw: Path, year: int, form: str = "folders") -> Path:
         else:
             write_zip(raw / f"{part}.zip", files, inner=f"{part}/" if form == "zips" else "")
     return raw
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def index(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "index.csv").open() as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def leftovers(out: Path) -> list[Path]:
+    return list(out.parent.iterdir()) if out.parent.exists() else []
+
+
+def write_pairs(raw: Path, images: dict[str, bytes], masks: dict[str, bytes]) -> Path:
+    write_folder(raw / "images", images)
+    write_folder(raw / "masks", masks)
+    return raw
+
+
+def failure(run, out, *argv) -> list[str]:
+    """The lines of a failed run, which leaves nothing behind."""
+    before = leftovers(out)
+    code, stdout, stderr = run(*argv)
+    lines = [line for line in stderr.splitlines() if line.startswith(("error: ", "warning: ", "note: "))]
+    assert code == 1
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert leftovers(out) == before
+    return [line.removeprefix("error: ") for line in lines]

@@ -4,67 +4,34 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from helpers import draw_pair
+from drawn_masks import (
+    COMPONENTS,
+    HEIGHT,
+    WHOLE,
+    WIDTH,
+    draw_folder,
+    drawn_masks,
+    json_path,
+    noise,
+    refused,
+    tree,
+    write_pair,
+)
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
-from lesionseg.data.coco import convert as coco_module
 from lesionseg.data.coco.convert import Style, coco_to_masks, masks_to_coco
-from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, outline, split_instances
+from lesionseg.data.coco.segmentation import outline, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
 from lesionseg.data.release.convert import convert
 from lesionseg.data.release.isic import find_release
 from lesionseg.data.release.pairs import find_pairs
-from lesionseg.errors import DataError
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
-
-HEIGHT, WIDTH = 30, 43
-WHOLE, COMPONENTS = Style(), Style("components")
-
-
-def drawn_masks() -> dict[str, np.ndarray]:
-    """(H, W) uint8 in {0, 1} of everything that a mask can be."""
-    masks = {
-        name: np.zeros((HEIGHT, WIDTH), np.uint8) for name in ("border", "corner", "empty", "hole", "pixel", "two")
-    }
-    masks["border"][:, :9] = 1
-    masks["border"][25:, 20:] = 1
-    masks["corner"][29, 42] = masks["corner"][28, 41] = 1
-    masks["hole"][5:20, 10:30] = 1
-    masks["hole"][8:15, 15:22] = 0
-    masks["hole"][10:12, 17:19] = 1
-    masks["pixel"][17, 5] = 1
-    masks["two"][2:4, 30:33] = 1
-    masks["two"][20:28, 1:8] = 1
-    return masks | {"full": np.ones((HEIGHT, WIDTH), np.uint8), "noise": noise(0)}
-
-
-def noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, (HEIGHT, WIDTH), np.uint8)
-
-
-def write_pair(folder, split, name, mask):
-    for kind, file, data in (
-        ("images", f"{name}.jpg", cv2.imencode(".jpg", draw_pair(0, *mask.shape)[0])[1].tobytes()),
-        ("annotations", f"{name}.png", encode_mask(mask)),
-    ):
-        path = folder / kind / split / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A data set folder of all drawn masks, in a sub-folder, and another size in validation."""
-    folder = tmp_path / "ISIC"
-    for name, mask in drawn_masks().items():
-        write_pair(folder, "training", f"a/{name}", mask)
-    write_pair(folder, "validation", "ISIC_0000001", draw_pair(1, 50, 36)[1])
-    return folder
-
-
-def json_path(folder, split="training"):
-    return folder / "annotations" / f"instances_{split}.json"
+    return draw_folder(tmp_path)
 
 
 def made(folder, style=WHOLE, split="training"):
@@ -75,10 +42,6 @@ def made(folder, style=WHOLE, split="training"):
 def annotations_of(coco, name):
     number = next(image["id"] for image in coco["images"] if image["file_name"] == name)
     return [annotation for annotation in coco["annotations"] if annotation["image_id"] == number]
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # Masks to COCO
@@ -337,314 +300,3 @@ def check_in_mmdetection(folder, split, style):
 def add_size(sample):
     """Stand in for loading the image, of which the annotations only need the size."""
     return sample | dict(ori_shape=(sample["height"], sample["width"]))
-
-
-# Faults of a data set folder
-
-
-def refused(folder, style=WHOLE, **options):
-    """Check that nothing is written, and give the lines of the error."""
-    before = tree(folder)
-    with pytest.raises(DataError) as error:
-        masks_to_coco(folder, style, **options)
-    assert tree(folder) == before
-    return str(error.value).splitlines()
-
-
-def test_a_split_without_masks_is_an_error(folder):
-    (folder / "images/test").mkdir()
-    write_pair(folder, "test", "x", noise(0))
-    shutil.rmtree(folder / "annotations/test")
-    (line,) = refused(folder)
-    assert line.startswith(f"{folder / 'annotations/test'}: there is no mask in it, expected <id>.png or")
-
-
-def test_unpaired_files_are_counted_and_named(folder):
-    (folder / "annotations/training/a/two.png").unlink()
-    (folder / "images/training/a/noise.jpg").unlink()
-    lines = refused(folder)
-    assert lines[0].startswith(f"{folder / 'images/training'}: 1 of 7 masks have no image (a/noise), expected")
-    assert lines[1].startswith(f"{folder / 'annotations/training'}: 1 of 7 images have no mask (a/two), expected")
-
-
-def test_a_folder_without_splits_names_the_converter(tmp_path):
-    (tmp_path / "images/training").mkdir(parents=True)
-    (line,) = refused(tmp_path)
-    assert line.endswith("expected a data set folder. Make one with tools/convert_isic.py.")
-    assert len(refused(tmp_path / "none")) == 1
-
-
-def test_a_mask_of_another_size_is_told_with_both_sizes(folder):
-    (folder / "annotations/validation/ISIC_0000001.png").write_bytes(encode_mask(np.ones((36, 50))))
-    (line,) = refused(folder)
-    assert "ISIC_0000001.png: 50x36 pixels, expected the 36x50 of" in line
-
-
-def test_the_first_faults_of_masks_are_told_and_their_number(folder):
-    for path in (folder / "annotations/training/a").iterdir():
-        path.write_bytes(encode_mask(np.ones((3, 4))))
-    lines = refused(folder)
-    assert len(lines) == 6
-    assert "a/border.png: 4x3 pixels" in lines[0]
-    assert lines[-1] == f"{folder}: 8 such faults in all, expected none. Mend the others too."
-
-
-def test_masks_that_cannot_be_read_are_named(folder):
-    (folder / "annotations/training/a/two.png").write_bytes(b"text")
-    (line,) = refused(folder)
-    assert line.startswith(f"{folder / 'annotations/training/a/two.png'}: not a readable picture")
-
-
-def test_a_split_without_instances_is_an_error(folder):
-    write_pair(folder, "validation", "ISIC_0000001", np.zeros((50, 36), np.uint8))
-    (line,) = refused(folder)
-    assert line.startswith(
-        f"{folder / 'annotations/validation'}: none of its 1 masks has an instance, expected one of 1"
-    )
-    assert len(refused(folder, Style(min_area=HEIGHT * WIDTH + 1))) == 2
-
-
-def test_a_file_in_the_way_stays_unless_told_otherwise(folder):
-    json_path(folder, "validation").write_text("mine")
-    (line,) = refused(folder)
-    assert line == (
-        f"{json_path(folder, 'validation')}: exists, expected nothing there. Move it away or pass --overwrite."
-    )
-    masks_to_coco(folder, overwrite=True)
-    assert json.loads(json_path(folder, "validation").read_text())["images"]
-
-
-def test_splits_do_not_disagree_about_the_category(folder):
-    masks_to_coco(folder, Style(category="nail"))
-    for kind in ("images", "annotations"):
-        shutil.rmtree(folder / kind / "validation")
-    (line,) = refused(folder, overwrite=True)
-    assert line.startswith(f"{json_path(folder, 'validation')}: its categories are nail, expected lesion in all splits")
-    masks_to_coco(folder, Style(category="nail"), overwrite=True)
-
-
-def test_a_folder_in_the_way_stays_in_any_case(folder):
-    masks_to_coco(folder)
-    json_path(folder, "validation").unlink()
-    json_path(folder, "validation").mkdir()
-    (line,) = refused(folder, overwrite=True)
-    assert line == f"{json_path(folder, 'validation')}: not a file, expected one or nothing there. Move it away."
-
-
-def test_a_broken_file_of_a_split_that_is_not_here_is_told(folder):
-    json_path(folder, "test").write_text("{")
-    (line,) = refused(folder)
-    assert line.startswith(f"{json_path(folder, 'test')}: not a COCO file")
-    assert line.endswith("Remove it.")
-
-
-def test_a_file_in_place_of_the_folder_names_the_option(folder):
-    masks_to_coco(folder)
-    with pytest.raises(DataError, match=r"instances_training\.json: a file, expected .* add --to-masks OUT"):
-        masks_to_coco(json_path(folder))
-
-
-def test_all_files_are_replaced_or_none(folder, monkeypatch):
-    masks_to_coco(folder)
-    write = coco_module._Entries.to_json
-
-    def fail_at_validation(entries, style):
-        if len(entries.images) == 1:
-            raise OSError(28, "No space left on device")
-        return write(entries, style)
-
-    monkeypatch.setattr(coco_module._Entries, "to_json", fail_at_validation)
-    before = tree(folder)
-    with pytest.raises(OSError, match="No space left"):
-        masks_to_coco(folder, COMPONENTS, overwrite=True)
-    assert tree(folder) == before
-
-
-# COCO from elsewhere
-
-
-IMAGE = dict(id=7, file_name="a/x.jpeg", height=4, width=6)
-
-
-def coco_file(path, *annotations, **lists):
-    """Write a COCO file of one image, 6 pixels wide and 4 high, or with other lists."""
-    coco = dict(
-        images=[IMAGE],
-        categories=[dict(id=3, name="lesion"), dict(id=4, name="hair")],
-        annotations=[dict(id=number, image_id=7, category_id=3) | one for number, one in enumerate(annotations, 1)],
-    )
-    path.write_text(json.dumps(coco | lists))
-    return path
-
-
-def drawn(tmp_path, *annotations, category=None):
-    """The mask that annotations give, (4, 6) in {0, 1}."""
-    out = tmp_path / "masks"
-    coco_to_masks(coco_file(tmp_path / "coco.json", *annotations), out, category)
-    assert list(tree(out)) == ["a/x.png"]
-    return read_mask(out / "a/x.png") // 255
-
-
-SQUARE = np.zeros((4, 6), np.uint8)
-SQUARE[1:3, 2:4] = 1
-SQUARE_RUNS = [9, 2, 2, 2, 9]
-
-
-def test_run_lengths_of_both_forms_are_read(tmp_path):
-    assert np.array_equal(drawn(tmp_path, dict(segmentation=dict(size=[4, 6], counts=SQUARE_RUNS))), SQUARE)
-    shutil.rmtree(tmp_path / "masks")
-    counts = mask_api.encode(np.asfortranarray(SQUARE))["counts"].decode()
-    assert np.array_equal(drawn(tmp_path, dict(segmentation=dict(size=[4, 6], counts=counts))), SQUARE)
-
-
-@pytest.mark.parametrize("mask", [*drawn_masks().values(), np.eye(700, 1200, dtype=np.uint8)])
-def test_compressed_run_lengths_are_those_of_pycocotools(mask):
-    rle = mask_api.encode(np.asfortranarray(mask))
-    segmentation = dict(size=list(mask.shape), counts=rle["counts"].decode())
-    assert np.array_equal(decode_segmentation(segmentation, *mask.shape, "x"), mask)
-
-
-def test_polygons_of_one_instance_and_instances_of_one_image_are_united(tmp_path):
-    mask = drawn(
-        tmp_path,
-        dict(segmentation=[[0, 0, 1, 0, 1, 1, 0, 1], [5, 3, 6, 3, 6, 4, 5, 4]]),
-        dict(segmentation=[[2.0, 1.0, 4.0, 1.0, 4.0, 3.0, 2.0, 3.0]]),
-        dict(segmentation=dict(size=[4, 6], counts=SQUARE_RUNS), iscrowd=1),
-    )
-    united = SQUARE.copy()
-    united[0, 0] = united[3, 5] = 1
-    assert np.array_equal(mask, united)
-
-
-def test_a_polygon_may_reach_a_pixel_beyond_the_image(tmp_path):
-    assert drawn(tmp_path, dict(segmentation=[[-0.5, -1, 6.5, -1, 6.5, 5, -0.5, 5]])).all()
-
-
-def test_the_category_is_chosen_where_there_are_several(tmp_path):
-    lesion = dict(segmentation=dict(size=[4, 6], counts=SQUARE_RUNS))
-    hair = dict(segmentation=[[0, 0, 6, 0, 6, 1, 0, 1]], category_id=4)
-    with pytest.raises(DataError, match=r"of the categories hair, lesion, expected one. Choose it with --category"):
-        drawn(tmp_path, lesion, hair)
-    assert np.array_equal(drawn(tmp_path, lesion, hair, category="lesion"), SQUARE)
-    shutil.rmtree(tmp_path / "masks")
-    assert drawn(tmp_path, lesion, hair, category="hair").sum() == 6
-    shutil.rmtree(tmp_path / "masks")
-    with pytest.raises(DataError, match=r"its categories are hair, lesion, expected nail among them. Check --category"):
-        drawn(tmp_path, lesion, category="nail")
-    assert np.array_equal(drawn(tmp_path, lesion), SQUARE)
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "fault"),
-    [
-        (None, "has no segmentation, expected RLE or polygons"),
-        ([], "has no segmentation"),
-        (dict(size=[4, 6]), "has no segmentation"),
-        (dict(size=[6, 4], counts=SQUARE_RUNS), r"of the size \[6, 4\], expected the image's .*\[4, 6\]"),
-        (dict(size=[4, 6], counts=SQUARE_RUNS[:-1]), "do not make up the image, expected runs of 24 pixels"),
-        (dict(size=[4, 6], counts=[-1, 25]), "do not make up the image"),
-        (dict(size=[4, 6], counts=["24"]), "do not make up the image"),
-        (dict(size=[4, 6], counts=""), "do not make up the image"),
-        (dict(size=[4, 6], counts="92"), "do not make up the image"),
-        (dict(size=[4, 6], counts="9 2"), "do not make up the image"),
-        (dict(size=[4, 6], counts="X"), "do not make up the image"),
-        (dict(size=[4, 6], counts="\ud800"), "do not make up the image"),
-        (dict(size=[4, 6], counts="o" * 20 + "0"), "do not make up the image"),
-        (dict(size=[4, 6], counts=[10**30]), "do not make up the image"),
-        ([[10**400, 0, 1, 0, 1, 1]], "is no list of polygons"),
-        ([0, 0, 1, 0, 1, 1], "is no list of polygons"),
-        ([[0, 0, 1, 1]], "is no list of polygons"),
-        ([[0, 0, 1, 0, 1, 1, 2]], "is no list of polygons"),
-        ([["a", 0, 1, 0, 1, 1]], "is no list of polygons"),
-        ([[0, 0, 9, 0, 9, 3]], "reaches x 0 to 9 and y 0 to 3, expected it inside the image of 6x4"),
-        ([[0, 0, float("nan"), 0, 5, 3]], "reaches x nan to nan"),
-        ([[0, 0, 5, 0, 5, 1e12]], r"reaches x 0 to 5 and y 0 to 1e\+12"),
-    ],
-)
-def test_segmentations_that_cannot_be_drawn_are_an_error(tmp_path, segmentation, fault):
-    good = dict(segmentation=dict(size=[4, 6], counts=SQUARE_RUNS))
-    with pytest.raises(DataError, match=rf"^{tmp_path / 'coco.json'}: annotation 2 of a/x.jpeg: its? .*{fault}"):
-        drawn(tmp_path, good, dict(segmentation=segmentation))
-    assert list(tree(tmp_path)) == ["coco.json"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        (dict(images=[dict(id=7, file_name="x.jpg", width=6)]), r"1 of 1 images have no id, .* or width \(x.jpg\)"),
-        (dict(images=[IMAGE | dict(height=0)]), "have no id, file_name, height or width"),
-        (dict(images=[IMAGE | dict(height="4")]), "have no id, file_name, height or width"),
-        (dict(images=[IMAGE | dict(id=[7])]), "have no id, file_name, height or width"),
-        (dict(images=[IMAGE | dict(file_name="")]), "have no id, file_name, height or width"),
-        (dict(images=[]), "its list of images is empty"),
-        (dict(images=[IMAGE, IMAGE | dict(file_name="y.jpg")]), r"1 image ids occur more than once \(7\)"),
-        (dict(images=[IMAGE, IMAGE | dict(id=8, file_name="a/x.png")]), r"1 masks would .* once \(a/x.png\)"),
-        (dict(images=[IMAGE | dict(file_name="../x.jpg")]), r"1 of 1 file names lead out .* \(../x.jpg\)"),
-        (dict(images=[IMAGE | dict(height=72.5)]), "have no id, file_name, height or width"),
-        (dict(images=[IMAGE | dict(height=10**9)]), "expected all four, .* at most"),
-        (dict(images=[IMAGE | dict(file_name="x" * 300 + ".jpg")]), r"1 of 1 file names are too long .*\(x{50}\)"),
-        (dict(images=[IMAGE | dict(file_name="x\0.jpg")]), "or hold characters that no file name can"),
-        (dict(images=[IMAGE | dict(file_name="\ud800.jpg")]), "or hold characters that no file name can"),
-        (
-            dict(images=[IMAGE, IMAGE | dict(id=8, file_name="a/x.png/b/y.jpg")]),
-            r"1 of 2 masks lie in a folder that is called like another mask \(a/x\.png/b/y\.jpg\)",
-        ),
-        (dict(images=[IMAGE | dict(file_name="/x.jpg")]), "file names lead out of the folder"),
-        (dict(categories=[dict(id=3)]), r"1 of 1 categories have no id or name \(3\)"),
-        (dict(categories=[]), r"1 of 1 annotations have no category \(5\)"),
-        (dict(annotations=[dict(id=5, image_id=8, category_id=3)]), r"1 of 1 annotations have no image \(5\)"),
-        (dict(annotations=[dict(id=5, image_id=[7], category_id=3)]), "annotations have no image"),
-        (dict(annotations=[dict(id=5, image_id=7)]), "annotations have no category"),
-        (dict(annotations=None), "no list of annotations in it, expected COCO"),
-        (dict(categories={}, images=["x"]), "no list of images or categories in it"),
-    ],
-)
-def test_lists_that_do_not_fit_together_are_an_error(tmp_path, changes, fault):
-    lists = dict(annotations=[dict(id=5, image_id=7, category_id=3)]) | changes
-    path = coco_file(tmp_path / "coco.json", **lists)
-    with pytest.raises(DataError, match=rf"^{path}: .*{fault}"):
-        coco_to_masks(path, tmp_path / "masks")
-    assert list(tree(tmp_path)) == ["coco.json"]
-
-
-def test_all_kinds_of_faults_in_the_lists_are_told(tmp_path):
-    path = coco_file(tmp_path / "coco.json", dict(image_id=1), dict(category_id=1), images=[IMAGE | dict(width=0)])
-    with pytest.raises(DataError) as error:
-        coco_to_masks(path, tmp_path / "masks")
-    assert len(error.value.args) == 3
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"\x89PNG", b"[]", b"3", b"[" * 100_000])
-def test_what_is_not_coco_is_an_error(tmp_path, data):
-    path = tmp_path / "coco.json"
-    path.write_bytes(data)
-    with pytest.raises(DataError, match=rf"^{path}: .* expected COCO"):
-        coco_to_masks(path, tmp_path / "masks")
-
-
-def test_sizes_with_a_point_are_whole_numbers(tmp_path):
-    path = coco_file(tmp_path / "coco.json", images=[IMAGE | dict(height=4.0, width=6.0)])
-    coco_to_masks(path, tmp_path / "masks")
-    assert read_mask(tmp_path / "masks/a/x.png").shape == (4, 6)
-
-
-def test_a_folder_in_place_of_the_file_is_told(folder, tmp_path):
-    with pytest.raises(DataError, match=rf"^{folder}: a folder, expected a COCO file \(JSON\)"):
-        coco_to_masks(folder, tmp_path / "masks")
-
-
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
-    path = coco_file(tmp_path / "coco.json")
-    out = tmp_path / "masks"
-    out.mkdir()
-    coco_to_masks(path, out)
-    assert not read_mask(out / "a/x.png").any()
-    with pytest.raises(DataError, match=rf"^{out}: already there, expected a new or empty folder"):
-        coco_to_masks(path, out)
-
-
-def test_a_described_instance_survives_json():
-    instance = np.asfortranarray(drawn_masks()["hole"])
-    for polygons in (False, True):
-        description = describe_instance(instance, polygons)
-        assert json.loads(json.dumps(description)) == description

@@ -1,7 +1,5 @@
-import csv
 import errno
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,62 +13,24 @@ from drawn_release import (
     COUNTS,
     SIZES,
     image_bytes,
+    index,
+    leftovers,
     mask_bytes,
     release_files,
+    tree,
     write_folder,
+    write_pairs,
     write_release,
     write_zip,
 )
-from helpers import ROOT, draw_pair, load_tool
+from helpers import ROOT, draw_pair
 from PIL import Image
 
 from lesionseg.data.release import convert as convert_module
-from lesionseg.data.release import folder as folder_module
 from lesionseg.data.release.isic import RELEASES
 from lesionseg.pixels.masks import read_mask
 
 IMAGES, MASKS = RELEASES[2018]["training"]
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the tool; gives exit code, stdout and stderr."""
-    tool = load_tool("convert_isic")
-
-    def run(*argv):
-        code = tool.main([str(arg) for arg in argv])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def raw(tmp_path):
-    return write_release(tmp_path / "raw", 2018)
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "made" / "isic"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def index(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "index.csv").open() as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
-
-
-def leftovers(out: Path) -> list[Path]:
-    return list(out.parent.iterdir()) if out.parent.exists() else []
-
-
-def write_pairs(raw: Path, images: dict[str, bytes], masks: dict[str, bytes]) -> Path:
-    write_folder(raw / "images", images)
-    write_folder(raw / "masks", masks)
-    return raw
 
 
 # What is written
@@ -310,273 +270,6 @@ def test_official_splits_are_not_mixed_by_accident(raw, out, run):
     code, stdout, _ = run(raw, out, "--split", "0.5,0.5", "--splits", "training")
     assert code == 0
     assert "2 training, 2 validation" in stdout
-
-
-# Faults
-
-
-def failure(run, out, *argv) -> list[str]:
-    """The lines of a failed run, which leaves nothing behind."""
-    before = leftovers(out)
-    code, stdout, stderr = run(*argv)
-    lines = [line for line in stderr.splitlines() if line.startswith(("error: ", "warning: ", "note: "))]
-    assert code == 1
-    assert stdout == ""
-    assert "Traceback" not in stderr
-    assert leftovers(out) == before
-    return [line.removeprefix("error: ") for line in lines]
-
-
-def test_all_kinds_of_faults_are_told_together(raw, out, run):
-    (raw / MASKS / "ISIC_0000000_segmentation.png").unlink()
-    cut = raw / IMAGES / "ISIC_0000001.jpg"
-    cut.write_bytes(cut.read_bytes()[:-300])
-    (raw / MASKS / "ISIC_0000002_segmentation.png").write_bytes(mask_bytes(2, (70, 96)))
-    test_images, test_masks = RELEASES[2018]["test"]
-    (raw / test_images / "ISIC_0000006.jpg").write_bytes(b"<html>")
-    for number in (7, 8):
-        (raw / test_masks / f"ISIC_{number:07}_segmentation.png").write_bytes(image_bytes(number, extension=".png"))
-    assert failure(run, out, raw, out) == [
-        f"{raw / MASKS}: 1 of 4 images have no mask (ISIC_0000000), expected <id>_segmentation.png. "
-        "Extract the archive again.",
-        f"{raw / IMAGES}: 1 of 3 files: the file breaks off before its end (ISIC_0000001.jpg), "
-        "expected a whole picture. Copy or extract it again.",
-        f"{raw / MASKS}: 1 of 3 files: the mask has another size than its image (ISIC_0000002: 96x70, image 96x72), "
-        "expected the same width and height. Check that they belong together.",
-        f"{raw / test_images}: 1 of 3 files: not a readable picture (ISIC_0000006.jpg), "
-        "expected a whole image file. Copy or extract it again.",
-        f"{raw / test_masks}: 2 of 3 files: a coloured mask "
-        "(ISIC_0000007_segmentation.png, ISIC_0000008_segmentation.png), "
-        "expected gray 0 = skin and 255 = lesion. Convert it to gray.",
-    ]
-
-
-def test_five_of_many_are_named(tmp_path, out, run):
-    raw = write_pairs(
-        tmp_path / "raw",
-        {f"{number}.jpg": image_bytes(number) for number in range(7)},
-        {f"{number}.png": b"" for number in range(7)},
-    )
-    (line,) = failure(run, out, raw, out, "--layout", "pairs")
-    assert "7 of 7 files: not a readable picture (0.png, 1.png, 2.png, 3.png, 4.png and 2 more)" in line
-
-
-def test_a_mask_of_the_image_before_it_was_turned(tmp_path, out, run):
-    raw = write_pairs(tmp_path / "raw", {"a.jpg": image_bytes(0, (72, 96))}, {"a.png": mask_bytes(0, (96, 72))})
-    (line,) = failure(run, out, raw, out, "--layout", "pairs")
-    assert "width and height are the other way round than in the image (a: 72x96, image 96x72)" in line
-    assert "EXIF orientation" in line
-
-
-def test_damage_inside_an_archive(tmp_path, out, run):
-    raw = write_release(tmp_path / "raw", 2018, "zips")
-    path = raw / f"{MASKS}.zip"
-    data = bytearray(path.read_bytes())
-    start = data.index(b"ISIC_0000003_segmentation.png") + 60
-    data[start : start + 8] = bytes(8)
-    path.write_bytes(data)
-    (line,) = failure(run, out, raw, out)
-    assert line.startswith(f"{path}: 1 of 4 files: damaged inside the archive ({MASKS}/ISIC_0000003_segmentation.png)")
-
-
-def test_a_file_that_cannot_be_read(raw, out, run):
-    path = raw / IMAGES / "ISIC_0000001.jpg"
-    path.unlink()
-    path.symlink_to("gone")
-    (line,) = failure(run, out, raw, out)
-    assert "1 of 4 files: No such file or directory (ISIC_0000001.jpg), expected a readable file" in line
-
-
-def test_odd_masks_are_warned_about(raw, out, run):
-    even = np.zeros((72, 96), np.uint8)
-    for number, value in ((0, 0), (1, 255), (2, 255)):
-        path = raw / MASKS / f"ISIC_{number:07}_segmentation.png"
-        path.write_bytes(cv2.imencode(".png", even + np.uint8(value))[1].tobytes())
-    code, _, stderr = run(raw, out)
-    assert code == 0
-    assert [line for line in stderr.splitlines() if line.startswith("warning")] == [
-        f"warning: {out}: 1 masks hold no lesion: ISIC_0000000",
-        f"warning: {out}: 2 masks are lesion all over: ISIC_0000001, ISIC_0000002",
-    ]
-    assert index(out)["ISIC_0000000"]["components"] == "0"
-    assert index(out)["ISIC_0000001"]["lesion_share"] == "1.000000"
-
-
-def test_faults_of_the_listing(tmp_path, out, run):
-    (line,) = failure(run, out, tmp_path, out)
-    assert "no release of ISIC 2016, 2017 or 2018 found" in line
-    raw = write_release(tmp_path / "raw", 2018)
-    (raw / MASKS).rename(tmp_path / "away")
-    (line,) = failure(run, out, raw, out)
-    assert line.endswith("or convert the rest with --splits validation,test.")
-    assert run(raw, out, "--splits", "validation,test")[0] == 0
-
-
-def test_output_and_input_lie_apart(raw, run):
-    for out in (raw, raw / "out", raw.parent, raw / IMAGES / ".." / "out"):
-        (line,) = failure(run, raw / "x", raw, out)
-        assert "expected a folder apart" in line
-    assert sorted(path.name for path in raw.iterdir()) == sorted(
-        name for pair in RELEASES[2018].values() for name in pair
-    )
-
-
-def test_a_full_disk_is_foreseen(raw, out, run, monkeypatch):
-    usage = convert_module.shutil.disk_usage(raw)
-    monkeypatch.setattr(convert_module.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert run(raw, out)[0] == 0, "links need no space"
-    other = out.with_name("other")
-    (line,) = failure(run, other, raw, other, "--short-edge", 40)
-    assert "0 MB are free on its disk, expected about" in line
-
-
-def test_a_disk_that_fills_up(raw, out, run, monkeypatch):
-    write_really, sizes = convert_module._write, []
-
-    def write(path, data):
-        sizes.append(len(data))
-        if len(sizes) > 5:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_really(path, data)
-
-    monkeypatch.setattr(convert_module, "_write", write)
-    (line,) = failure(run, out, raw, out, "--short-edge", 40)
-    assert "No space left on device" in line
-
-
-def test_a_folder_that_may_not_be_written(raw, tmp_path, run):
-    (tmp_path / "file").write_text("")
-    (line,) = failure(run, raw / "x", raw, tmp_path / "file" / "out")
-    assert str(tmp_path / "file") in line
-
-
-# What is at OUT
-
-
-def test_an_earlier_result_stays_without_overwrite(raw, out, run):
-    run(raw, out)
-    before = tree(out)
-    (line,) = failure(run, out, raw, out, "--splits", "test")
-    assert line == f"{out}: exists, expected nothing there. Choose another folder or pass --overwrite."
-    assert tree(out) == before
-    code, stdout, _ = run(raw, out, "--splits", "test", "--overwrite")
-    assert code == 0
-    assert "3 test" in stdout
-    assert not (out / "images/training").exists()
-    assert leftovers(out) == [out]
-
-
-def test_a_failed_run_leaves_the_earlier_result(raw, out, run):
-    run(raw, out)
-    before = tree(out)
-    (raw / MASKS / "ISIC_0000000_segmentation.png").unlink()
-    failure(run, out, raw, out, "--overwrite")
-    assert tree(out) == before
-
-
-@pytest.mark.parametrize("name", ["thesis.tex", "index.csv"])
-def test_what_another_has_made_is_never_replaced(raw, out, run, name):
-    write_folder(out, {name: b"a,b\n"})
-    (line,) = failure(run, out, raw, out, "--overwrite")
-    assert "not replaced even with --overwrite" in line
-    assert tree(out) == {name: b"a,b\n"}
-
-
-@pytest.mark.parametrize("leaves", ["an error", "a kill"])
-def test_the_earlier_result_comes_back_where_renaming_breaks_off(raw, out, run, monkeypatch, leaves):
-    run(raw, out)
-    before = tree(out)
-    if leaves == "a kill":
-        scratch = out.with_name(f".{out.name}.converting")
-        scratch.mkdir()
-        out.rename(scratch / "old")
-        (line,) = failure(run, raw / "x", raw, out)
-        assert "exists, expected nothing there" in line
-    else:
-        replace = os.replace
-
-        def fail_once(source, target):
-            if Path(source).name == "new":
-                raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
-            replace(source, target)
-
-        monkeypatch.setattr(folder_module.os, "replace", fail_once)
-        failure(run, out, raw, out, "--overwrite")
-    assert tree(out) == before
-    assert leftovers(out) == [out]
-
-
-def test_an_empty_folder_may_be_filled(raw, out, run):
-    out.mkdir(parents=True)
-    assert run(raw, out)[0] == 0
-    assert (out / "index.csv").is_file()
-
-
-def test_a_link_to_another_disk_stays_a_link(raw, out, tmp_path, run):
-    target = tmp_path / "big disk" / "isic"
-    target.mkdir(parents=True)
-    out.parent.mkdir()
-    out.symlink_to(target)
-    assert run(raw, out)[0] == 0
-    assert out.is_symlink()
-    assert (target / "index.csv").is_file()
-
-
-KILLED = """
-import signal, sys, time
-sys.path[:0] = [{tests!r}]
-from helpers import load_tool
-from lesionseg.data.release import convert
-# A shell's background jobs, and so perhaps these tests, start with Ctrl-C ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-write_lists = convert.write_lists
-def wait(*args):
-    write_lists(*args)
-    print("written", flush=True)
-    time.sleep(60)
-convert.write_lists = wait
-load_tool("convert_isic").main([{raw!r}, {out!r}, "--short-edge", "40"])
-"""
-
-
-@pytest.fixture
-def writing(raw, out):
-    """A run in another process that has written everything aside and not yet renamed it."""
-    script = KILLED.format(tests=str(ROOT / "tests"), raw=str(raw), out=str(out))
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        assert process.stdout.readline() == b"written\n"
-        yield process
-        process.kill()
-
-
-def test_a_killed_run_leaves_no_result_and_the_next_one_clears_up(raw, out, run, writing):
-    writing.send_signal(signal.SIGKILL)
-    writing.wait()
-    assert not out.exists()
-    assert len(leftovers(out)) == 1, "the test is to kill a run that has begun to write"
-    assert run(raw, out)[0] == 0
-    assert leftovers(out) == [out]
-
-
-def test_what_a_killed_run_had_replaced_is_cleared_up(raw, out, run):
-    run(raw, out)
-    write_folder(out.with_name(f".{out.name}.converting"), {"old/index.csv": b"", "new/index.csv": b"", "lock": b""})
-    assert run(raw, out, "--overwrite")[0] == 0
-    assert leftovers(out) == [out]
-
-
-def test_a_run_that_goes_on_is_not_disturbed(raw, out, run, writing):
-    (line,) = failure(run, out, raw, out)
-    assert "another run is writing it" in line
-    assert writing.poll() is None
-
-
-def test_ctrl_c_leaves_nothing(raw, out, writing):
-    writing.send_signal(signal.SIGINT)
-    assert writing.wait(timeout=30) == 0, "the script drops the exit code"
-    assert leftovers(out) == []
 
 
 # The command line

@@ -1,8 +1,12 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
 from drawn_pairs import draw_pair
+from finished_tests import FIRST
 
+from lesionseg.evaluation.report import write_report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion
 from lesionseg.pixels.masks import encode_mask
@@ -21,3 +25,20 @@ def table(tmp_path) -> list[ImageResult]:
         counts = Confusion.from_masks(truth, prediction)
         rows.append(ImageResult(image.stem, str(image), str(mask), counts, pack_mask(prediction)))
     return rows
+
+
+@pytest.fixture
+def finish(tmp_path, monkeypatch):
+    """Writes a finished test as tools/test.py does, but for its pictures, which need images."""
+    for name in ("contact_sheet", "jaccard_plot"):
+        monkeypatch.setattr(f"lesionseg.evaluation.report.{name}", lambda table: b"")
+
+    def write(name, table=FIRST, notes=(), coco=None, optimistic=False, **facts):
+        default = dict(config="configs/m.py", checkpoint="m.pth", checkpoint_sha256="0" * 64, dataset_sha256="1" * 64)
+        write_report(tmp_path / name, table, default | facts, notes, optimistic=optimistic)
+        if coco is not None:
+            path = tmp_path / name / "report.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | dict(coco=coco)))
+        return tmp_path / name
+
+    return write

@@ -80,6 +80,11 @@ def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: boo
             its image, a split has no instance, a file is in the way, or the file of a split that is not here
             has other categories or is broken.
         OSError: the folder cannot be read or written.
+
+    Example:
+        >>> made = masks_to_coco("data/MINE", Style("components", min_area=20))
+        >>> {path.name: images for path, (images, instances) in made.counts.items()}
+        {'instances_training.json': 2}
     """
     folder = Path(folder)
     if folder.is_file():
@@ -125,6 +130,11 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
     Raises:
         DataError: all faults of the file, in its lists or else in its segmentations, or the folder is in the way.
         OSError: the file cannot be read, or the folder not written.
+
+    Example:
+        >>> made = coco_to_masks("annotated.json", "masks", category="lesion")
+        >>> made.counts[Path("masks")]  # images and instances
+        (2, 2)
     """
     path, out = Path(json_path), Path(out_dir)
     if path.is_dir():
@@ -254,6 +264,9 @@ class _Annotated:
 
 
 def _annotate(pair: Pair, style: Style) -> _Annotated:
+    # A data set folder, no archive.
+    assert pair.image.path is not None
+    assert pair.mask.path is not None
     lesion = lesion_pixels(read_mask(pair.mask.path))
     (height, width), size = lesion.shape, picture_size(pair.image.path, pair.image.path)
     if size != (height, width):
@@ -327,8 +340,9 @@ def _to_line(entry: Mapping[str, Any]) -> str:
 
 def _draw(job: tuple[dict[str, Any], list[dict[str, Any]]], path: Path, folder: Path) -> None:
     image, annotations = job
-    mask = np.zeros((image["height"], image["width"]), np.uint8)
+    height, width = image["height"], image["width"]
+    mask = np.zeros((height, width), np.uint8)
     for annotation in annotations:
         name = f"{path}: annotation {annotation.get('id')} of {image['file_name']}"
-        mask |= decode_segmentation(annotation.get("segmentation"), *mask.shape, name)
+        mask |= decode_segmentation(annotation.get("segmentation"), height, width, name)
     (folder / mask_name(image)).write_bytes(encode_mask(mask))

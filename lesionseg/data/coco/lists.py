@@ -57,7 +57,7 @@ def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
         raise DataError(f"{path}: its list of images is empty, expected one or more. Export it with its images.")
     ids_of_images = {image["id"] for image in images if _has_id(image)}
     ids_of_categories = {category["id"] for category in categories if _has_id(category)}
-    checks = (
+    checks: tuple[Check, ...] = (
         (
             [image.get("file_name", image.get("id")) for image in images if not _is_complete(image)],
             f"of {len(images)} images have no id, file_name, height or width",
@@ -189,7 +189,7 @@ def _has_name(image: Entry) -> bool:
 
 
 def _is_complete(image: Entry) -> bool:
-    sizes = image.get("height"), image.get("width")
+    sizes: tuple[Any, Any] = image.get("height"), image.get("width")
     whole = all(type(size) is int and size > 0 for size in sizes) and math.prod(sizes) <= _MOST_PIXELS
     return whole and _has_id(image) and _has_name(image)
 
@@ -221,4 +221,9 @@ def _refers(annotation: Entry, key: str, ids: set[int | str]) -> bool:
 
 def _repeated(values: Iterable[int | str]) -> list[int | str]:
     seen: set[int | str] = set()
-    return [value for value in values if value in seen or seen.add(value)]
+    repeated = []
+    for value in values:
+        if value in seen:
+            repeated.append(value)
+        seen.add(value)
+    return repeated

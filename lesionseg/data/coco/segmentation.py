@@ -40,7 +40,7 @@ def split_instances(lesion: np.ndarray, instances: str) -> Iterator[np.ndarray]:
     def first_pixel(label: int) -> tuple[int, int]:
         # OpenCV labels blocks of 2 x 2 pixels, so its numbers follow the rows only roughly.
         row = boxes[label, cv2.CC_STAT_TOP]
-        return row, np.argmax(labels[row] == label)
+        return row, int(np.argmax(labels[row] == label))
 
     for label in sorted(range(1, count), key=first_pixel):
         left, top, width, height, _ = boxes[label]
@@ -63,6 +63,7 @@ def describe_instance(instance: np.ndarray, polygons: bool = False) -> dict[str,
         bbox: its box [x, y, width, height] in pixels.
         iscrowd: 0.
     """
+    segmentation: list[list[int]] | dict[str, Any]
     if polygons:
         segmentation = outline(instance)
         rle = mask_api.merge(mask_api.frPyObjects(segmentation, *instance.shape))

@@ -3,6 +3,7 @@
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -39,7 +40,7 @@ class LesionCocoDataset(CocoDataset):
 
     METAINFO = dict(classes=("lesion",), palette=[(230, 159, 0)])  # noqa: RUF012
 
-    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs) -> None:
+    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs: Any) -> None:
         self.mask_suffixes = tuple(mask_suffixes)
         super().__init__(**kwargs)
 

@@ -52,14 +52,15 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     if faults:
         more = f" ({len(faults)} masks of {name} cannot be used; the first: {first_names(faults)})" * (len(faults) > 1)
         raise DataError(faults[0] + more)
-    lesion = sum(result[0] for result in results)
-    total = sum(result[1] for result in results)
+    counts = [result for result in results if not isinstance(result, str)]
+    lesion = sum(count[0] for count in counts)
+    total = sum(count[1] for count in counts)
     if lesion == 0:
         raise DataError(
             f"{Path(pairs[0][1]).parent}: none of the {len(pairs)} masks has a lesion pixel, expected gray above 128 "
             "where the lesion is. Check that these are the masks."
         )
-    empty = tuple(mask for (_, mask), result in zip(pairs, results, strict=True) if result[0] == 0)
+    empty = tuple(mask for (_, mask), count in zip(pairs, counts, strict=True) if count[0] == 0)
     return MaskSummary(len(pairs), (total - lesion, lesion), empty)
 
 

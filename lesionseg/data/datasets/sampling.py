@@ -1,6 +1,7 @@
 """Random draws of samples that depend on the seed alone, however many processes load them."""
 
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class SeededIndex(int):
         self.seed = seed
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[int, int]]:
         return SeededIndex, (int(self), self.seed)
 
 
@@ -31,7 +32,7 @@ class SeededInfiniteSampler(InfiniteSampler):
     resumed, and which depend on the number of processes.
     """
 
-    def _indices_of_rank(self):
+    def _indices_of_rank(self) -> Iterator[SeededIndex]:
         seeds = torch.Generator()
         seeds.manual_seed(self.seed + 1 + self.rank)
         for index in super()._indices_of_rank():

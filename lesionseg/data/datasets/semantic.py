@@ -1,6 +1,7 @@
 """The data set folder as MMSegmentation sees it."""
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -30,7 +31,7 @@ class ISICDataset(BaseSegDataset):
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [230, 159, 0]])  # noqa: RUF012
 
-    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs) -> None:
+    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs: Any) -> None:
         self.mask_suffixes = tuple(mask_suffixes)
         super().__init__(**kwargs)
 

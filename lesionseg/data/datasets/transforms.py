@@ -72,8 +72,11 @@ class LoadLesionMask(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results["seg_map_path"]
         packed = packed_mask(path) if self.cached else None
-        lesion = None if packed else lesion_pixels(read_mask(path)).view(np.uint8)
-        height, width = packed.shape if packed else lesion.shape
+        if packed:
+            height, width = packed.shape
+        else:
+            lesion = lesion_pixels(read_mask(path)).view(np.uint8)
+            height, width = lesion.shape
         image_height, image_width = results.get("ori_shape", (height, width))[:2]
         if (height, width) != (image_height, image_width):
             raise DataError(
@@ -130,7 +133,7 @@ class RandomScaleCrop(BaseTransform):
         return results
 
 
-def _resized(picture: np.ndarray, shape: tuple[int, int], interpolation: int) -> np.ndarray:
+def _resized(picture: np.ndarray, shape: tuple[int, ...], interpolation: int) -> np.ndarray:
     return picture if picture.shape[:2] == shape else cv2.resize(picture, shape[::-1], interpolation=interpolation)
 
 

@@ -44,7 +44,7 @@ _SHORTEST = 32
 
 # In the order in which they lie on the skin, with the share of the images that show them.
 _THINGS = ((draw_ink, 0.1), (draw_patch, 0.08), (draw_bubbles, 0.2), (draw_ruler, 0.25), (draw_hairs, 0.55))
-_BLUE_GRAY = np.float32([134, 117, 110])
+_BLUE_GRAY = np.array([134, 117, 110], np.float32)
 
 _LICENSE = """CC0 1.0 Universal
 
@@ -73,6 +73,11 @@ def draw_phantom(seed: int, height: int, width: int) -> tuple[np.ndarray, np.nda
 
     Raises:
         DataError: the image would be too small.
+
+    Example:
+        >>> image, mask = draw_phantom(seed=0, height=60, width=80)
+        >>> image.shape, mask.shape
+        ((60, 80, 3), (60, 80))
     """
     if min(height, width) < _SHORTEST:
         raise DataError(f"a phantom of {height} x {width} pixels: too small, expected at least {_SHORTEST} each way.")

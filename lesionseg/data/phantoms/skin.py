@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 # Fitzpatrick types I to VI as a dermoscope with cross-polarised light shows them.
-_SKIN_TONES = np.float32(
-    [[212, 215, 234], [190, 203, 230], [160, 184, 216], [120, 149, 190], [86, 110, 152], [60, 76, 106]]
+_SKIN_TONES = np.array(
+    [[212, 215, 234], [190, 203, 230], [160, 184, 216], [120, 149, 190], [86, 110, 152], [60, 76, 106]], np.float32
 )
 # Absorption of blue, green and red light.
-MELANIN = np.float32([1.25, 0.95, 0.6])
-HAEMOGLOBIN = np.float32([1.1, 1.15, 0.25])
-_INK = np.float32([0.2, 0.95, 0.75])
-_PATCH_COLOURS = np.float32([[178, 182, 62], [60, 170, 232], [190, 120, 50], [80, 160, 60], [150, 90, 210]])
+MELANIN = np.array([1.25, 0.95, 0.6], np.float32)
+HAEMOGLOBIN = np.array([1.1, 1.15, 0.25], np.float32)
+_INK = np.array([0.2, 0.95, 0.75], np.float32)
+_PATCH_COLOURS = np.array([[178, 182, 62], [60, 170, 232], [190, 120, 50], [80, 160, 60], [150, 90, 210]], np.float32)
 
 # OpenCV draws at fractions of a pixel, in fixed-point numbers of so many binary digits.
 _SHIFT = 4
@@ -30,7 +30,7 @@ def noise(rng: np.random.Generator, size: tuple[int, int], cell: float) -> np.nd
     blur = 0.5 * cell / step
     rows, columns = (max(2, round(length / step)) for length in size)
     margin = int(3 * blur) + 1
-    grid = rng.standard_normal((rows + 2 * margin, columns + 2 * margin), dtype=np.float32)
+    grid: np.ndarray = rng.standard_normal((rows + 2 * margin, columns + 2 * margin), dtype=np.float32)
     grid = cv2.GaussianBlur(grid, (0, 0), blur)[margin:-margin, margin:-margin]
     # Blurring divides the deviation of white noise by this factor.
     return cv2.resize(grid * (2 * math.sqrt(math.pi) * blur), size[::-1], interpolation=cv2.INTER_CUBIC)
@@ -50,7 +50,7 @@ def streaks(rng: np.random.Generator, size: tuple[int, int], angle: float, cell:
     side = math.ceil(math.hypot(height, width)) + 2
     grid = rng.standard_normal((max(2, round(side / cell)), max(2, round(side / length))), dtype=np.float32)
     square = cv2.resize(grid, (side, side), interpolation=cv2.INTER_CUBIC)
-    turn = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1)
+    turn: np.ndarray = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1)
     turn[:, 2] -= ((side - width) / 2, (side - height) / 2)
     return cv2.warpAffine(square, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
 
@@ -79,7 +79,7 @@ def _skin_tone(rng: np.random.Generator) -> np.ndarray:
     """A colour (3,) between two neighbouring skin types, more often of the lighter ones, as in the archives."""
     kinds = np.arange(len(_SKIN_TONES))
     kind = kinds[-1] * rng.beta(1.1, 1.6)
-    return np.float32([np.interp(kind, kinds, channel) for channel in _SKIN_TONES.T])
+    return np.array([np.interp(kind, kinds, channel) for channel in _SKIN_TONES.T], np.float32)
 
 
 def draw_skin(rng: np.random.Generator, depth: np.ndarray) -> np.ndarray:
@@ -165,7 +165,9 @@ def draw_hairs(rng: np.random.Generator, image: np.ndarray, depth: np.ndarray) -
         angle = direction + rng.normal(0, spread)
         _line(cover, _bow(rng, start, angle, short * rng.uniform(0.25, 1.4), bend), value, thickness)
     light = rng.random() < 0.2
-    colour = np.float32([170, 200, 215]) if light else np.float32([24, 32, 44]) * rng.uniform(0.4, 1.5)
+    colour = (
+        np.array([170, 200, 215], np.float32) if light else np.array([24, 32, 44], np.float32) * rng.uniform(0.4, 1.5)
+    )
     if not light:
         shadow = cv2.GaussianBlur(cover, (0, 0), 0.006 * short)
         paint(image, np.roll(shadow, round(0.008 * short), axis=1), colour, 0.3)
@@ -182,8 +184,8 @@ def draw_ruler(rng: np.random.Generator, image: np.ndarray, depth: np.ndarray) -
     along = np.array([0.0, 1.0]) if upright else np.array([1.0, rng.uniform(-0.15, 0.15)])
     aside = np.array([along[1], -along[0]])
     low, high = (0.9, 0.96) if rng.random() < 0.7 else (0.06, 0.1)
-    start = [rng.uniform(0.05, 0.3), rng.uniform(low, high)]
-    start = np.array([width, height]) * (start[::-1] if upright else start)
+    place = [rng.uniform(0.05, 0.3), rng.uniform(low, high)]
+    start = np.array([width, height]) * (place[::-1] if upright else place)
     thickness = max(1, round(short / 250))
     if rng.random() < 0.6:
         _line(cover, np.stack([start, start + along * step * ticks]), 255, thickness)
@@ -213,8 +215,8 @@ def draw_bubbles(rng: np.random.Generator, image: np.ndarray, depth: np.ndarray)
         at = rng.normal(middle, 0.12 * short)
         axes = _fixed(*(short * rng.uniform(0.002, 0.008, 2)))
         cv2.ellipse(bright, _fixed(*at), axes, rng.uniform(0, 360), 0, 360, 255, -1, cv2.LINE_AA, _SHIFT)
-    paint(image, dark, np.float32([70, 75, 85]), 0.35)
-    paint(image, cv2.GaussianBlur(bright, (0, 0), short / 400), np.float32([245, 248, 250]), 0.85)
+    paint(image, dark, np.array([70, 75, 85], np.float32), 0.35)
+    paint(image, cv2.GaussianBlur(bright, (0, 0), short / 400), np.array([245, 248, 250], np.float32), 0.85)
 
 
 def draw_ink(rng: np.random.Generator, image: np.ndarray, depth: np.ndarray) -> None:
@@ -269,5 +271,5 @@ def take_photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     light = 1 + rng.uniform(0, 0.06) * noise(rng, size, 0.8 * min(size))
     image = image * light[..., None] * np.float32(rng.uniform(0.88, 1.08) * _white_balance(rng))
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.7))
-    image += rng.uniform(0.5, 2) * rng.standard_normal((*size, 1), dtype=np.float32)
+    image = image + rng.uniform(0.5, 2) * rng.standard_normal((*size, 1), dtype=np.float32)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

@@ -82,6 +82,12 @@ def convert(
     Raises:
         DataError: all faults of the listing and of the pictures, or `out` is in the way.
         OSError: `out` cannot be written.
+
+    Example:
+        >>> from lesionseg.data.release.pairs import find_pairs
+        >>> listing = find_pairs(Path("data/raw/mine"), "photos", "outlines", mask_suffix="_lesion")
+        >>> convert(listing, Path("data/NEW"), short_edge=512).pairs
+        {'training': 2}
     """
     if out.is_symlink() or out.name in ("", ".."):
         out = out.resolve()
@@ -93,12 +99,12 @@ def convert(
         ]
         if not listing.faults:
             _check_space(jobs, out, folder)
-            _make_folders(jobs)
+            _make_folders(jobs, folder)
         results = list(map_files(_convert_pair, jobs, "converting", workers))
         faults = [*listing.faults, *_fault_lines(results, listing.pairs)]
         if faults:
             raise DataError(*faults)
-        records = [result.record for result in results]
+        records = [result.record for result in results if result.record]
         write_lists(folder, records)
     return Made(
         dict(Counter(record.split for record in records)),
@@ -125,6 +131,8 @@ def _convert_pair(job: _Job) -> _Result:
         faults.append(_size_fault(pair, image, gray))
     if faults:
         return _Result(faults=tuple(faults))
+    assert image is not None
+    assert gray is not None
     height, width = gray.shape
     lesion = lesion_pixels(gray).view(np.uint8)
     size = shrunk_size(width, height, job.short_edge) if job.short_edge else (width, height)
@@ -231,9 +239,9 @@ def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
         )
 
 
-def _make_folders(jobs: Sequence[_Job]) -> None:
+def _make_folders(jobs: Sequence[_Job], folder: Path) -> None:
     for path in {Path(kind, job.pair.split, job.pair.id).parent for job in jobs for kind in ("images", "annotations")}:
-        (jobs[0].folder / path).mkdir(parents=True, exist_ok=True)
+        (folder / path).mkdir(parents=True, exist_ok=True)
 
 
 def _fault_lines(results: Sequence[_Result], pairs: Sequence[Pair]) -> list[str]:

@@ -49,6 +49,11 @@ def find_release(raw: Path, year: int | None = None, splits: Sequence[str] | Non
     Raises:
         DataError: there is no release, or there are several.
         OSError: a folder or an archive cannot be read.
+
+    Example:
+        >>> listing = find_release(Path("data/raw"), year=2018, splits=["training"])
+        >>> listing.pairs[0].id, len(listing.pairs), listing.faults
+        ('ISIC_0000000', 2, [])
     """
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder, expected one that holds a release. Check the path.")

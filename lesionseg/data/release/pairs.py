@@ -126,6 +126,11 @@ def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, m
     Raises:
         DataError: there are no such folders.
         OSError: a folder cannot be read.
+
+    Example:
+        >>> listing = find_pairs(Path("data/raw/mine"), "photos", "outlines", mask_suffix="_lesion")
+        >>> [pair.id for pair in listing.pairs]
+        ['a', 'b']
     """
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder, expected one with images and masks. Check the path.")

@@ -66,7 +66,7 @@ def random_splits(
         lack = {
             split: (share * len(pairs) - len(splits[split]), -len(splits[split])) for split, share in fractions.items()
         }
-        split = max(lack, key=lack.get)
+        split = max(lack, key=lack.__getitem__)
         splits[split] += [replace(pair, split=split) for pair in members[group]]
     empty = [split for split, assigned in splits.items() if not assigned]
     if empty:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
+from typing import Any
 
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
@@ -82,7 +83,7 @@ class ModelCard:
                 f"{path}: metadata of format {properties[FORMAT_KEY]}, expected {FORMAT}. Use the version of lesionseg "
                 "that made the file, or export the model again."
             )
-        values = {}
+        values: dict[str, Any] = {}
         try:
             for entry in fields(cls):
                 text = properties[entry.name]
@@ -97,5 +98,5 @@ class ModelCard:
         return cls(**values)
 
 
-def _tuples(value):
+def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

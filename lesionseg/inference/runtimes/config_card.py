@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from mmdet.models.dense_heads import MaskFormerHead
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 
@@ -67,7 +67,7 @@ def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | Pat
     )
 
 
-def _test_resize(cfg: Config, config: str) -> dict:
+def _test_resize(cfg: Config, config: str) -> ConfigDict:
     """The settings of the one step of the test pipeline that changes an image's size."""
     steps = [step for step in cfg.test_dataloader.dataset.pipeline if "size" in step["type"].lower()]
     if len(steps) != 1 or steps[0]["type"] != "Resize" or not steps[0].get("keep_ratio"):

@@ -2,12 +2,16 @@
 
 import functools
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lesionseg.errors import DataError
 from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class OnnxModel:
@@ -52,7 +56,7 @@ class OpenVinoModel:
 
     def __init__(self, path: str | PathLike, threads: int | None = None, precision: str = "f32") -> None:
         core = _openvino_core()
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        hints: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         if threads:
             hints["INFERENCE_NUM_THREADS"] = threads
         try:
@@ -72,7 +76,7 @@ class OpenVinoModel:
 
 
 @functools.cache
-def _openvino_core():
+def _openvino_core() -> "openvino.Core":
     """The one core of the process.
 
     Its CPU plugin gives the thread a stack for signals, and puts back what was there when it ends. Where two cores do

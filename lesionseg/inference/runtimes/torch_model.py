@@ -117,8 +117,8 @@ def instances(module: TwoStageDetector, inputs: torch.Tensor) -> list[torch.Tens
         return [inputs.new_zeros(len(inputs), 0, *shape) for shape in ((5,), (), (1, 1))]
     maps = head._mask_forward(features, bbox2roi([instances.bboxes for instances in found]))["mask_preds"].sigmoid()
     if not head.mask_head.class_agnostic:
-        labels = torch.cat([instances.labels for instances in found])
-        maps = maps[torch.arange(len(maps)), labels][:, None]
+        classes = torch.cat([instances.labels for instances in found])
+        maps = maps[torch.arange(len(maps)), classes][:, None]
     dets = [torch.cat([instances.bboxes, instances.scores[:, None]], 1) for instances in found]
     labels, masks = [instances.labels for instances in found], maps[:, 0].split(counts)
     return [pad_sequence(parts, batch_first=True) for parts in (dets, labels, masks)]
@@ -130,4 +130,5 @@ def content_size(image: torch.Tensor) -> tuple[int, int]:
     No gray level less a mean that is not whole gives zero, so that zeros in a whole row or column are padding.
     """
     filled = (image != 0).any(0)
-    return tuple(int(filled.any(axis).nonzero().max()) + 1 for axis in (1, 0))
+    height, width = (int(filled.any(axis).nonzero().max()) + 1 for axis in (1, 0))
+    return height, width

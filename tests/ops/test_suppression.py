@@ -1,0 +1,119 @@
+"""Non-maximum suppression against a loop that follows the definition."""
+
+from itertools import product
+
+import lesionseg  # noqa: F401  # isort: skip  It has to come before mmcv.ops, which then finds its operators.
+import mmcv.ops
+import pytest
+import torch
+
+from lesionseg import ops
+from lesionseg.environment import compiled_operators
+from lesionseg.ops import suppression
+
+
+def draw_boxes(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    center = torch.rand(count, 2, generator=generator) * torch.tensor([80, 50])
+    half = 2 + 15 * torch.rand(count, 2, generator=generator)
+    return torch.cat([center - half, center + half], 1), torch.rand(count, generator=generator)
+
+
+def loop_iou(a, b, offset):
+    width = max(min(a[2], b[2]) - max(a[0], b[0]) + offset, 0)
+    height = max(min(a[3], b[3]) - max(a[1], b[1]) + offset, 0)
+    area_a, area_b = ((box[2] - box[0] + offset) * (box[3] - box[1] + offset) for box in (a, b))
+    union = area_a + area_b - width * height
+    return width * height / union if union else 0.0
+
+
+def loop_nms(boxes, scores, threshold, offset):
+    boxes, kept = boxes.tolist(), []
+    for index in scores.sort(descending=True)[1].tolist():
+        if all(loop_iou(boxes[index], boxes[other], offset) <= threshold for other in kept):
+            kept.append(index)
+    return kept
+
+
+@pytest.mark.parametrize("block", [1, 7, 512])
+@pytest.mark.parametrize(("threshold", "offset"), list(product([0.0, 0.3, 0.7], [0, 1])))
+def test_nms_is_greedy(monkeypatch, block, threshold, offset):
+    monkeypatch.setattr(suppression, "NMS_BLOCK", block)
+    boxes, scores = draw_boxes(120)
+    kept = ops.nms(boxes, scores, iou_threshold=threshold, offset=offset)
+    assert kept.dtype == torch.int64
+    assert kept.tolist() == loop_nms(boxes, scores, threshold, offset)
+    assert len(kept) < 120
+
+
+def test_nms_keeps_a_box_that_only_a_suppressed_one_overlaps():
+    # Neighbours overlap by 3 / 5, every other one by 1 / 3.
+    boxes = torch.tensor([[step, 0.0, step + 4, 3] for step in range(5)])
+    assert ops.nms(boxes, torch.linspace(1, 0.5, 5), 0.5, 0).tolist() == [0, 2, 4]
+
+
+def test_nms_suppresses_above_the_threshold_only():
+    boxes = torch.tensor([[0.0, 0, 4, 2], [0, 0, 4, 1]])
+    scores = torch.tensor([0.1, 0.9])
+    assert ops.nms(boxes, scores, 0.5, 0).tolist() == [1, 0]
+    assert ops.nms(boxes, scores, 0.49, 0).tolist() == [1]
+
+
+@pytest.mark.parametrize("count", [5, 300])
+def test_nms_takes_ties_in_the_order_of_the_sort(count):
+    boxes = draw_boxes(count)[0]
+    scores = torch.arange(count) % 3 / 4
+    assert ops.nms(boxes, scores, 0.2, 0).tolist() == loop_nms(boxes, scores, 0.2, 0)
+
+
+def test_nms_keeps_empty_boxes():
+    boxes = torch.tensor([[3.0, 4, 3, 4], [3, 4, 3, 4], [0, 0, 9, 8]])
+    assert ops.nms(boxes, torch.tensor([0.5, 0.4, 0.3]), 0.5, 0).tolist() == [0, 1, 2]
+
+
+def test_nms_without_boxes():
+    kept = ops.nms(torch.zeros(0, 4), torch.zeros(0), 0.5, 0)
+    assert kept.tolist() == []
+    assert kept.dtype == torch.int64
+
+
+def test_nms_takes_half_precision_and_strided_boxes():
+    boxes, scores = draw_boxes(60)
+    boxes, scores = boxes.half(), scores.half()
+    strided = boxes.T.contiguous().T
+    assert not strided.is_contiguous()
+    assert ops.nms(strided, scores, 0.3, 0).tolist() == loop_nms(boxes.float(), scores, 0.3, 0)
+
+
+def test_batched_nms_keeps_classes_apart():
+    boxes, scores = draw_boxes(40)
+    boxes, scores = boxes.repeat(2, 1), torch.cat([scores, scores - 0.001])
+    labels = torch.arange(2).repeat_interleave(40)
+    found, kept = mmcv.ops.batched_nms(boxes, scores, labels, dict(type="nms", iou_threshold=0.4))
+    one_class = loop_nms(boxes[:40], scores[:40], 0.4, 0)
+    assert set(kept.tolist()) == {*one_class, *(index + 40 for index in one_class)}
+    torch.testing.assert_close(found, torch.cat([boxes, scores[:, None]], 1)[kept])
+    assert found[:, 4].tolist() == sorted(found[:, 4].tolist(), reverse=True)
+
+
+def test_batched_nms_without_boxes_or_suppression():
+    settings = dict(type="nms", iou_threshold=0.4)
+    found, kept = mmcv.ops.batched_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), settings, class_agnostic=True)
+    assert found.shape == (0, 5)
+    assert kept.tolist() == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_nms_on_a_gpu():
+    boxes, scores = draw_boxes(700)
+    kept = ops.nms(boxes.cuda(), scores.cuda(), 0.3, 0)
+    assert kept.tolist() == loop_nms(boxes, scores, 0.3, 0)
+
+
+@pytest.mark.skipif(compiled_operators() is None, reason="mmcv's operators are not compiled here")
+def test_nms_as_compiled():
+    boxes, scores = draw_boxes(1000)
+    scores = (scores * 50).round() / 50
+    kept = compiled_operators().nms(boxes, scores, iou_threshold=0.4, offset=0)
+    assert ops.nms(boxes, scores, 0.4, 0).tolist() == kept.tolist()
