@@ -99,7 +99,7 @@ def convert(
         ]
         if not listing.faults:
             _check_space(jobs, out, folder)
-            _make_folders(jobs, folder)
+            _make_folders(jobs)
         results = list(map_files(_convert_pair, jobs, "converting", workers))
         faults = [*listing.faults, *_fault_lines(results, listing.pairs)]
         if faults:
@@ -239,9 +239,10 @@ def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
         )
 
 
-def _make_folders(jobs: Sequence[_Job], folder: Path) -> None:
+def _make_folders(jobs: Sequence[_Job]) -> None:
     for path in {Path(kind, job.pair.split, job.pair.id).parent for job in jobs for kind in ("images", "annotations")}:
-        (folder / path).mkdir(parents=True, exist_ok=True)
+        assert jobs[0].folder is not None
+        (jobs[0].folder / path).mkdir(parents=True, exist_ok=True)
 
 
 def _fault_lines(results: Sequence[_Result], pairs: Sequence[Pair]) -> list[str]:
