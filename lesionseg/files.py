@@ -1,5 +1,6 @@
 """Writing that is either done or not there: aside first, then renamed; and what tells that a file is the same."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+
+# Linux's request to let two files share their blocks (ioctl_ficlone(2)).
+_FICLONE = 0x40049409
 
 
 @contextmanager
@@ -37,6 +41,28 @@ def write_bytes(path: str | PathLike, data: bytes) -> None:
 def write_text(path: str | PathLike, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def clone_file(source: str | PathLike, path: str | PathLike) -> bool:
+    """Make a copy that shares its blocks with the source until one of them is changed.
+
+    Such a copy, a reflink, takes no time and no space. Btrfs, XFS, bcachefs and some network disks have them.
+
+    Returns:
+        Whether it was made; where not, nothing is at `path`.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: the source cannot be read, or the folder not written.
+    """
+    with open(source, "rb") as original, open(path, "xb") as copy:
+        try:
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
+            return True
+        except OSError:
+            pass
+    os.unlink(path)
+    return False
 
 
 def file_sha256(path: str | PathLike) -> str:

@@ -28,7 +28,8 @@ examples:
 
 OUT gets images/<split>/<id>.jpg, annotations/<split>/<id>.png with masks of 0 and 255, splits/<split>.txt,
 and index.csv with the size, lesion share and number of components of every released pair.
-Hard-linked files are the very files of RAW: do not edit them in place.
+Files are copied, without taking space where the disk can share blocks (Btrfs, XFS), so RAW stays as it is whatever
+is done to OUT. With --link they are the very files of RAW: editing one in place then changes the original.
 """
 
 
@@ -47,6 +48,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--overwrite",
         action="store_true",
         help="replace an earlier OUT, and what was added to it, once the new one is complete",
+    )
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="hard-link files in place of copying them: no space is needed, but editing them in OUT changes those of "
+        "RAW",
     )
     parser.add_argument(
         "--short-edge",

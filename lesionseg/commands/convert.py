@@ -30,6 +30,7 @@ class Conversion:
         short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
         workers: how many threads work; None for one a core.
         overwrite: whether an earlier data set folder may be replaced.
+        link: whether files are hard-linked in place of being copied.
     """
 
     raw: Path
@@ -47,6 +48,7 @@ class Conversion:
     short_edge: int | None = None
     workers: int | None = None
     overwrite: bool = False
+    link: bool = False
 
 
 def run_conversion(job: Conversion) -> None:
@@ -62,7 +64,7 @@ def run_conversion(job: Conversion) -> None:
 
     for note in listing.notes:
         print(f"note: {note}", file=sys.stderr)
-    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite)
+    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())

@@ -18,6 +18,7 @@ from lesionseg.data.release.folder import Record, whole_folder, write_lists
 from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
+from lesionseg.files import clone_file
 from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels
 from lesionseg.pixels.pictures import decode_image, encode_jpeg, quiet_opencv
 from lesionseg.pixels.shrink import shrink_image, shrink_mask, shrunk_size
@@ -30,7 +31,7 @@ class Made:
 
     Attributes:
         pairs: split -> how many pairs.
-        files: "hard-linked", "copied", "unpacked", "shrunk" or "rewritten" -> how many files.
+        files: "copied", "hard-linked", "unpacked", "shrunk" or "rewritten" -> how many files.
         warnings: what is odd about the data though not wrong, a line each.
     """
 
@@ -64,12 +65,12 @@ def convert(
     short_edge: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    link: bool = False,
 ) -> Made:
     """Write the pairs of a listing as a data set folder, whole or not at all.
 
-    Files are hard-linked, or copied where that is not possible, so they are the very bytes of the input.
-    What is written anew: masks that are not 8-bit gray PNG files of 0 and 255, and training pairs that
-    `short_edge` shrinks.
+    Files are copied, byte for byte, or hard-linked where that is wanted and possible. What is written anew: masks
+    that are not 8-bit gray PNG files of 0 and 255, and training pairs that `short_edge` shrinks.
 
     Args:
         listing: what to convert.
@@ -78,6 +79,8 @@ def convert(
             Validation and test keep their size, so that scores count the pixels of the release.
         workers: how many threads work; by default one a core.
         overwrite: whether an earlier data set folder may be replaced.
+        link: hard-link files in place of copying them: they stay the very files of the input, and editing them there
+            or here changes both.
 
     Raises:
         DataError: all faults of the listing and of the pictures, or `out` is in the way.
@@ -88,7 +91,7 @@ def convert(
     _check_apart(listing.roots, out)
     with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
-            _Job(pair, short_edge if pair.split == "training" else None, None if listing.faults else folder)
+            _Job(pair, short_edge if pair.split == "training" else None, None if listing.faults else folder, link)
             for pair in listing.pairs
         ]
         if not listing.faults:
@@ -114,6 +117,7 @@ class _Job:
     pair: Pair
     short_edge: int | None
     folder: Path | None
+    link: bool
 
 
 def _convert_pair(job: _Job) -> _Result:
@@ -147,9 +151,9 @@ def _convert_pair(job: _Job) -> _Result:
         _write(image_path, encode_jpeg(shrink_image(image, size)))
         _write(mask_path, encode_mask(shrink_mask(lesion, size)))
         return _Result(record, ("shrunk", "shrunk"))
-    image_file = _place(pair.image, image_data, image_path)
+    image_file = _place(pair.image, image_data, image_path, job.link)
     if _is_plain(mask_data, gray):
-        return _Result(record, (image_file, _place(pair.mask, mask_data, mask_path)))
+        return _Result(record, (image_file, _place(pair.mask, mask_data, mask_path, job.link)))
     _write(mask_path, encode_mask(lesion))
     return _Result(record, (image_file, "rewritten"))
 
@@ -183,19 +187,26 @@ def _is_plain(data: bytes, gray: np.ndarray) -> bool:
     return data.startswith(b"\x89PNG") and depth_and_color_type == b"\x08\x00" and not cv2.inRange(gray, 1, 254).any()
 
 
-def _place(source: Source, data: bytes, path: Path) -> str:
+def _place(source: Source, data: bytes, path: Path, link: bool) -> str:
     """Put a file there as it is, and say how."""
-    if source.path is not None:
-        try:
-            # Of a symbolic link, os.link would link the link itself, which may point astray from there.
-            os.link(source.path.resolve(), path)
-            return "hard-linked"
-        except OSError:
-            # Another disk, a file system without hard links, or files of another user.
-            _write(path, data)
-            return "copied"
-    _write(path, data)
-    return "unpacked"
+    if source.path is None:
+        _write(path, data)
+        return "unpacked"
+    if link and _link(source.path, path):
+        return "hard-linked"
+    if not clone_file(source.path, path):
+        _write(path, data)
+    return "copied"
+
+
+def _link(source: Path, path: Path) -> bool:
+    """Hard-link a file; not on another disk, on a file system without hard links, or of files of another user."""
+    try:
+        # Of a symbolic link, os.link would link the link itself, which may point astray from there.
+        os.link(source.resolve(), path)
+    except OSError:
+        return False
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -211,17 +222,16 @@ def _check_apart(roots: Sequence[Path], out: Path) -> None:
 
 
 def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
-    """Raise DataError where what cannot be linked would not fit on the disk."""
-    device = folder.stat().st_dev
+    """Raise DataError where what takes space would not fit on the disk."""
     parts = {source.part for job in jobs for source in (job.pair.image, job.pair.mask)}
-    linked = {part for part in parts if part.is_dir() and part.stat().st_dev == device}
+    shared = {part for part in parts if part.is_dir() and _shares_blocks(jobs, part, folder)}
     needed = 0
     for job in jobs:
         for source in (job.pair.image, job.pair.mask):
             if job.short_edge:
                 # At quality 95 a JPEG has about one byte a pixel, and hardly an image is wider than 2:1.
                 needed += min(source.size, 2 * job.short_edge**2)
-            elif source.part not in linked:
+            elif source.part not in shared:
                 needed += source.size
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -229,6 +239,19 @@ def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
             f"{out}: {free / 1e6:.0f} MB are free on its disk, expected about {needed / 1e6:.0f} MB. "
             "Free some space or choose another disk."
         )
+
+
+def _shares_blocks(jobs: Sequence[_Job], part: Path, folder: Path) -> bool:
+    """Whether the files of a part take no space in the folder: tried with the first of them."""
+    path = next(source.path for job in jobs for source in (job.pair.image, job.pair.mask) if source.part == part)
+    tried = folder / "tried"
+    try:
+        return (jobs[0].link and _link(path, tried)) or clone_file(path, tried)
+    except OSError:
+        # A file that cannot be read is told later, with its name.
+        return False
+    finally:
+        tried.unlink(missing_ok=True)
 
 
 def _make_folders(jobs: Sequence[_Job]) -> None:
