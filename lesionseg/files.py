@@ -1,17 +1,53 @@
-"""Writing that is either done or not there: aside first, then renamed; and what tells that a file is the same."""
+"""Reading of regular files; writing that is either done or not there, aside first, then renamed; what tells that a file
+is the same."""
 
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
+
+from lesionseg.errors import DataError
 
 # Linux's request to let two files share their blocks (ioctl_ficlone(2)).
 _FICLONE = 0x40049409
+
+
+def open_file(path: str | PathLike) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises:
+        DataError: a pipe or a device, whose end may never come.
+        OSError: as from `open`.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise DataError(f"{path}: a pipe or a device, expected a regular file. Copy what it gives into a file.")
+    return open(path, "rb")
+
+
+def read_file(path: str | PathLike) -> bytes:
+    """Read a file whole; see `open_file`.
+
+    Raises:
+        DataError: no regular file, or larger than the memory.
+        OSError: as from `open`.
+    """
+    with open_file(path) as file:
+        try:
+            return file.read()
+        except MemoryError as error:
+            size = os.fstat(file.fileno()).st_size
+            raise DataError(
+                f"{path}: {size / 1e6:.0f} MB are more than the free memory holds, expected a smaller file. Make it "
+                "smaller, or end other programs."
+            ) from error
 
 
 @contextmanager
@@ -53,9 +89,10 @@ def clone_file(source: str | PathLike, path: str | PathLike) -> bool:
 
     Raises:
         FileExistsError: something is there already.
-        OSError: the source cannot be read, or the folder not written.
+        DataError: the source is no regular file.
+        OSError: it cannot be read, or the folder not written.
     """
-    with open(source, "rb") as original, open(path, "xb") as copy:
+    with open_file(source) as original, open(path, "xb") as copy:
         try:
             fcntl.ioctl(copy, _FICLONE, original.fileno())
             return True

@@ -361,7 +361,7 @@ def test_all_kinds_of_faults_are_told_together(raw, out, run):
         "expected a whole image file. Copy or extract it again.",
         f"{raw / test_masks}: 2 of 3 files: a coloured mask "
         "(ISIC_0000007_segmentation.png, ISIC_0000008_segmentation.png), "
-        "expected gray 0 = skin and 255 = lesion. Convert it to gray.",
+        "expected gray 0 = skin and 255 = lesion. Save it with the lesion white and all else black.",
     ]
 
 

@@ -255,7 +255,7 @@ class _Annotated:
 
 def _annotate(pair: Pair, style: Style) -> _Annotated:
     lesion = lesion_pixels(read_mask(pair.mask.path))
-    (height, width), size = lesion.shape, picture_size(pair.image.path, pair.image.path)
+    (height, width), size = lesion.shape, picture_size(pair.image.path)
     if size != (height, width):
         raise DataError(
             f"{pair.mask.path}: {width}x{height} pixels, expected the {size[1]}x{size[0]} of {pair.image.path}. "

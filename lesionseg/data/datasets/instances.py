@@ -111,7 +111,7 @@ class LesionCocoDataset(CocoDataset):
         images = {image["id"]: image for image in coco["images"]}
         root = Path(self.data_prefix["img"])
         paths = [root / image["file_name"] for image in images.values()]
-        sizes = list(map_files(lambda path: picture_size(path, path), paths))
+        sizes = list(map_files(picture_size, paths))
         wrong = [
             f"{image['file_name']}: {width}x{height}, listed {image['width']}x{image['height']}"
             for image, (height, width) in zip(images.values(), sizes, strict=True)

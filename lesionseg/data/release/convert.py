@@ -9,6 +9,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,10 +20,14 @@ from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clone_file
-from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels
-from lesionseg.pixels.pictures import decode_image, encode_jpeg, quiet_opencv
+from lesionseg.pixels.foreground import Foreground
+from lesionseg.pixels.masks import border_share, count_components, decode_mask, encode_mask, lesion_pixels
+from lesionseg.pixels.pictures import MAX_PIXELS, decode_image, encode_jpeg, quiet_opencv
 from lesionseg.pixels.shrink import shrink_image, shrink_mask, shrunk_size
 from lesionseg.workers import map_files
+
+# No picture needs more: four channels of 16 bits, not compressed.
+_MOST_BYTES_A_PIXEL = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How the pictures of an input are read.
+
+    Attributes:
+        foreground: what is lesion in the masks, where that is something else than what is above 128.
+        inverted: whether skin and lesion are the other way round; None where nobody has said so yet.
+        max_pixels: of a picture; a larger one is a fault.
+    """
+
+    foreground: Foreground | None = None
+    inverted: bool | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
 class _Fault:
     """What is wrong with one file or pair; faults of the same part, fact and expectation are told in one line."""
 
@@ -52,9 +72,10 @@ class _Fault:
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of one pair: a record and how its two files were written, or faults."""
+    """What became of one pair: a record, how much of the border is lesion, how its files were written; or faults."""
 
     record: Record | None = None
+    border_share: float = 0
     files: tuple[str, ...] = ()
     faults: tuple[_Fault, ...] = ()
 
@@ -66,6 +87,7 @@ def convert(
     workers: int | None = None,
     overwrite: bool = False,
     link: bool = False,
+    reading: Reading = Reading(),
 ) -> Made:
     """Write the pairs of a listing as a data set folder, whole or not at all.
 
@@ -81,6 +103,7 @@ def convert(
         overwrite: whether an earlier data set folder may be replaced.
         link: hard-link files in place of copying them: they stay the very files of the input, and editing them there
             or here changes both.
+        reading: how the pictures are read.
 
     Raises:
         DataError: all faults of the listing and of the pictures, or `out` is in the way.
@@ -91,14 +114,20 @@ def convert(
     _check_apart(listing.roots, out)
     with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
-            _Job(pair, short_edge if pair.split == "training" else None, None if listing.faults else folder, link)
+            _Job(
+                pair,
+                short_edge if pair.split == "training" else None,
+                None if listing.faults else folder,
+                link,
+                reading,
+            )
             for pair in listing.pairs
         ]
         if not listing.faults:
             _check_space(jobs, out, folder)
             _make_folders(jobs)
         results = list(map_files(_convert_pair, jobs, "converting", workers))
-        faults = [*listing.faults, *_fault_lines(results, listing.pairs)]
+        faults = [*listing.faults, *_fault_lines(results, listing.pairs)] or _odd_wholes(results, listing, reading)
         if faults:
             raise DataError(*faults)
         records = [result.record for result in results]
@@ -118,19 +147,23 @@ class _Job:
     short_edge: int | None
     folder: Path | None
     link: bool
+    reading: Reading
 
 
 def _convert_pair(job: _Job) -> _Result:
-    pair = job.pair
+    pair, reading = job.pair, job.reading
     faults: list[_Fault] = []
-    image_data, image = _decode(pair.image, decode_image, faults)
-    mask_data, gray = _decode(pair.mask, decode_mask, faults)
+    decode_image_of = partial(decode_image, max_pixels=reading.max_pixels)
+    decode_mask_of = partial(decode_mask, max_pixels=reading.max_pixels, foreground=reading.foreground)
+    image_data, image = _decode(pair.image, decode_image_of, reading.max_pixels, faults)
+    mask_data, gray = _decode(pair.mask, decode_mask_of, reading.max_pixels, faults)
     if image is not None and gray is not None and image.shape[:2] != gray.shape:
         faults.append(_size_fault(pair, image, gray))
     if faults:
         return _Result(faults=tuple(faults))
     height, width = gray.shape
-    lesion = lesion_pixels(gray).view(np.uint8)
+    lesion = (lesion_pixels(gray) ^ bool(reading.inverted)).view(np.uint8)
+    border = border_share(lesion)
     size = shrunk_size(width, height, job.short_edge) if job.short_edge else (width, height)
     shrinks = size != (width, height)
     suffix = ".jpg" if shrinks or pair.image.suffix == ".jpeg" else pair.image.suffix
@@ -145,24 +178,24 @@ def _convert_pair(job: _Job) -> _Result:
         components=count_components(lesion),
     )
     if job.folder is None:
-        return _Result(record)
+        return _Result(record, border)
     image_path, mask_path = job.folder / record.image, job.folder / record.mask
     if shrinks:
         _write(image_path, encode_jpeg(shrink_image(image, size)))
         _write(mask_path, encode_mask(shrink_mask(lesion, size)))
-        return _Result(record, ("shrunk", "shrunk"))
+        return _Result(record, border, ("shrunk", "shrunk"))
     image_file = _place(pair.image, image_data, image_path, job.link)
-    if _is_plain(mask_data, gray):
-        return _Result(record, (image_file, _place(pair.mask, mask_data, mask_path, job.link)))
+    if not reading.foreground and not reading.inverted and _is_plain(mask_data, gray):
+        return _Result(record, border, (image_file, _place(pair.mask, mask_data, mask_path, job.link)))
     _write(mask_path, encode_mask(lesion))
-    return _Result(record, (image_file, "rewritten"))
+    return _Result(record, border, (image_file, "rewritten"))
 
 
 def _decode(
-    source: Source, decode: Callable[[bytes, str], np.ndarray], faults: list[_Fault]
+    source: Source, decode: Callable[[bytes, str], np.ndarray], max_pixels: int, faults: list[_Fault]
 ) -> tuple[bytes, np.ndarray | None]:
     try:
-        data = source.read()
+        data = source.read(_MOST_BYTES_A_PIXEL * max_pixels)
         return data, decode(data, source.name)
     except DataError as error:
         fact, _, expectation = str(error).removeprefix(f"{source.name}: ").partition(", expected ")
@@ -247,7 +280,7 @@ def _shares_blocks(jobs: Sequence[_Job], part: Path, folder: Path) -> bool:
     tried = folder / "tried"
     try:
         return (jobs[0].link and _link(path, tried)) or clone_file(path, tried)
-    except OSError:
+    except (OSError, DataError):
         # A file that cannot be read is told later, with its name.
         return False
     finally:
@@ -268,6 +301,27 @@ def _fault_lines(results: Sequence[_Result], pairs: Sequence[Pair]) -> list[str]
         f"{part}: {len(wrong)} of {totals[part]} files: {fact} ({first_names(wrong)}), expected {expectation}"
         for (part, fact, expectation), wrong in names.items()
     ]
+
+
+def _odd_wholes(results: Sequence[_Result], listing: Listing, reading: Reading) -> list[str]:
+    """Faults of masks that are right one by one and cannot be right together."""
+    where = ", ".join(dict.fromkeys(str(pair.mask.part) for pair in listing.pairs))
+    records = [result.record for result in results]
+    if reading.foreground and not any(record.components for record in records):
+        return [
+            f"{where}: none of the {len(records)} masks holds {reading.foreground.lesion}, expected a lesion in most. "
+            "Choose another --foreground."
+        ]
+    # A mask of lesion all over says nothing: inverted, it would be one without a lesion.
+    shares = {result.record.id: result.border_share for result in results if result.record.lesion_share < 1}
+    odd = [id for id, share in shares.items() if share > 0.5]
+    if reading.inverted is None and len(odd) > len(shares) / 2:
+        return [
+            f"{where}: {len(odd)} of {len(records)} masks are lesion along most of their border ({first_names(odd)}), "
+            "expected skin there in most. Look at some of them: if black is the lesion, pass --inverted; if white is, "
+            "--no-inverted."
+        ]
+    return []
 
 
 def _warnings(out: Path, records: Sequence[Record]) -> list[str]:
