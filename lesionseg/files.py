@@ -59,7 +59,8 @@ def write_aside(path: str | PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    # Cut, as the name may be as long as a file's can be.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent))
     aside = scratch / path.name
     try:
         yield aside

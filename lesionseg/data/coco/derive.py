@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from lesionseg.data.coco.lists import Entry
 from lesionseg.data.coco.segmentation import box_and_area, read_segmentation
+from lesionseg.data.names import plain
 from lesionseg.errors import DataError, first_names
 
 # Tools differ in whether a box reaches to the middle of a pixel, to its edge, or to the next pixel.
@@ -66,15 +67,14 @@ def find_names(coco: Mapping[str, list[Entry]], there: Iterable[str]) -> None:
         coco: the lists.
         there: the files below the folder of the images.
     """
-    files = list(there)
-    known = set(files)
+    known = {plain(file): file for file in there}
     by_name: dict[str, list[str]] = {}
-    for file in files:
-        by_name.setdefault(PurePosixPath(file).name, []).append(file)
+    for name, file in known.items():
+        by_name.setdefault(PurePosixPath(name).name, []).append(file)
     for image in coco["images"]:
         name = str(PurePosixPath(image["file_name"]))
-        same = by_name.get(PurePosixPath(name).name, [])
-        image["file_name"] = name if name in known or len(same) != 1 else same[0]
+        same = by_name.get(PurePosixPath(plain(name)).name, [])
+        image["file_name"] = known.get(plain(name)) or (same[0] if len(same) == 1 else name)
 
 
 def derive(path: Path, coco: Mapping[str, list[Entry]]) -> list[str]:

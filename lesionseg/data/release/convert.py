@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lesionseg.data.names import LONGEST_NAME, is_too_long, usual_suffix
 from lesionseg.data.release.folder import Record, whole_folder, write_lists
 from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.data.sources import Source
@@ -112,6 +113,7 @@ def convert(
     if out.is_symlink() or out.name in ("", ".."):
         out = out.resolve()
     _check_apart(listing.roots, out)
+    _check_lengths(listing.pairs)
     with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
             _Job(
@@ -166,7 +168,7 @@ def _convert_pair(job: _Job) -> _Result:
     border = border_share(lesion)
     size = shrunk_size(width, height, job.short_edge) if job.short_edge else (width, height)
     shrinks = size != (width, height)
-    suffix = ".jpg" if shrinks or pair.image.suffix == ".jpeg" else pair.image.suffix
+    suffix = ".jpg" if shrinks else usual_suffix(pair.image.name)
     record = Record(
         id=pair.id,
         split=pair.split,
@@ -252,6 +254,15 @@ def _check_apart(roots: Sequence[Path], out: Path) -> None:
     for root in roots:
         if out.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(out.resolve()):
             raise DataError(f"{out}: lies in {root} or around it, expected a folder apart. Choose another output.")
+
+
+def _check_lengths(pairs: Sequence[Pair]) -> None:
+    # A mask may get a longer ending than it has.
+    if long := [pair.id[:50] for pair in pairs if is_too_long(f"{pair.id}.tiff")]:
+        raise DataError(
+            f"{pairs[0].image.part}: {len(long)} of {len(pairs)} names are too long ({first_names(long)}), expected at "
+            f"most {LONGEST_NAME} bytes with ending, {LONGEST_NAME - 5} without. Shorten them."
+        )
 
 
 def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
