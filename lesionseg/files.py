@@ -1,13 +1,53 @@
-"""Writing that is either done or not there: aside first, then renamed; and what tells that a file is the same."""
+"""Reading of regular files; writing that is either done or not there, aside first, then renamed; what tells that a file
+is the same."""
 
+import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
+
+from lesionseg.errors import DataError
+
+# Linux's request to let two files share their blocks (ioctl_ficlone(2)).
+_FICLONE = 0x40049409
+
+
+def open_file(path: str | PathLike) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises:
+        DataError: a pipe or a device, whose end may never come.
+        OSError: as from `open`.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise DataError(f"{path}: a pipe or a device, expected a regular file. Copy what it gives into a file.")
+    return open(path, "rb")
+
+
+def read_file(path: str | PathLike) -> bytes:
+    """Read a file whole; see `open_file`.
+
+    Raises:
+        DataError: no regular file, or larger than the memory.
+        OSError: as from `open`.
+    """
+    with open_file(path) as file:
+        try:
+            return file.read()
+        except MemoryError as error:
+            size = os.fstat(file.fileno()).st_size
+            raise DataError(
+                f"{path}: {size / 1e6:.0f} MB are more than the free memory holds, expected a smaller file. Make it "
+                "smaller, or end other programs."
+            ) from error
 
 
 @contextmanager
@@ -19,7 +59,8 @@ def write_aside(path: str | PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    # Cut, as the name may be as long as a file's can be.
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent))
     aside = scratch / path.name
     try:
         yield aside
@@ -37,6 +78,29 @@ def write_bytes(path: str | PathLike, data: bytes) -> None:
 def write_text(path: str | PathLike, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
+
+
+def clone_file(source: str | PathLike, path: str | PathLike) -> bool:
+    """Make a copy that shares its blocks with the source until one of them is changed.
+
+    Such a copy, a reflink, takes no time and no space. Btrfs, XFS, bcachefs and some network disks have them.
+
+    Returns:
+        Whether it was made; where not, nothing is at `path`.
+
+    Raises:
+        FileExistsError: something is there already.
+        DataError: the source is no regular file.
+        OSError: it cannot be read, or the folder not written.
+    """
+    with open_file(source) as original, open(path, "xb") as copy:
+        try:
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
+            return True
+        except OSError:
+            pass
+    os.unlink(path)
+    return False
 
 
 def file_sha256(path: str | PathLike) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NARROWEST = 16  # characters of a column of words in a terminal
 _UNLIMITED = 10_000
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Grid(NamedTuple):
@@ -87,7 +88,28 @@ def side_by_side(left: Sequence[str], right: Sequence[str]) -> str:
 
 
 def _cell(value: object, digits: int | None) -> object:
+    if isinstance(value, str):
+        return _plain_text(value)
     return f"{value:.{digits}f}" if isinstance(value, float) and digits is not None else value
+
+
+def _plain_text(text: str) -> str:
+    """A text as a cell that can be written, and that no spreadsheet computes.
+
+    Spreadsheets take what begins with these characters for a formula, which may run programs or send data away; an
+    apostrophe before it makes it text (https://owasp.org/www-community/attacks/CSV_Injection). Bytes of a path that
+    are no UTF-8 are written as Python shows them.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lay_out(grid: Grid, most: int | None = None) -> "Table":

@@ -1,6 +1,8 @@
 import csv
 from io import StringIO
 
+import pytest
+
 from lesionseg.tables import Grid, csv_text, markdown_table, named_values, side_by_side, terminal_table
 
 GRID = Grid(["name", "mean score"], [["a|b", "0.5"], ["a rather long name of a test", "0.25"]], title="Means")
@@ -40,3 +42,21 @@ def test_values_stand_in_one_column():
 def test_blocks_of_other_heights_stand_side_by_side():
     assert side_by_side(["a", "bb"], ["c"]) == "a     c\nbb"
     assert side_by_side(["a"], ["c", "d"]) == "a    c\n     d"
+
+
+@pytest.mark.parametrize("id", ["=1+1", "+1a", "-a", "@SUM(A1)", "\tx", '=HYPERLINK("http://x")'])
+def test_an_id_is_no_formula(id):
+    (row,) = csv.DictReader(StringIO(csv_text(["id"], [dict(id=id)])))
+    assert row["id"] == f"'{id}"
+
+
+@pytest.mark.parametrize("cell", ["a=b", "-0.5", "+1e3", "", "ISIC_1", -1, -0.5, None])
+def test_other_cells_stay_as_they_are(cell):
+    (row,) = csv.DictReader(StringIO(csv_text(["x", "y"], [dict(x=cell, y=1)])))
+    assert row["x"] == ("" if cell is None else str(cell))
+
+
+def test_bytes_of_a_path_that_are_no_utf8_are_shown():
+    text = csv_text(["image"], [dict(image="l\udce9sion.jpg")])
+    assert text == "image\nl\\udce9sion.jpg\n"
+    assert text.encode()

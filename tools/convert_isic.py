@@ -26,9 +26,14 @@ examples:
     python tools/convert_isic.py data/raw/ph2 data/ph2 --layout pairs \\
       --images '*/*_Dermoscopic_Image' --masks '*/*_lesion' --mask-suffix _lesion
 
+  masks of class numbers, where 1 is the lesion, or drawn in red:
+    python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground 1
+    python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground '#ff0000'
+
 OUT gets images/<split>/<id>.jpg, annotations/<split>/<id>.png with masks of 0 and 255, splits/<split>.txt,
 and index.csv with the size, lesion share and number of components of every released pair.
-Hard-linked files are the very files of RAW: do not edit them in place.
+Files are copied, without taking space where the disk can share blocks (Btrfs, XFS), so RAW stays as it is whatever
+is done to OUT. With --link they are the very files of RAW: editing one in place then changes the original.
 """
 
 
@@ -49,6 +54,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="replace an earlier OUT, and what was added to it, once the new one is complete",
     )
     parser.add_argument(
+        "--link",
+        action="store_true",
+        help="hard-link files in place of copying them: no space is needed, but editing them in OUT changes those of "
+        "RAW",
+    )
+    parser.add_argument(
         "--short-edge",
         metavar="PIXELS",
         type=positive,
@@ -58,7 +69,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", metavar="N", type=positive, help="how many files are decoded at once (default: one a core)"
     )
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        help="refuse pictures of more pixels, which may take all memory (default: 268435456, as 16384x16384)",
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default=ISIC, help="a release (default), or any images and masks")
+
+    _add_mask_arguments(parser.add_argument_group("masks that are not gray 0 = skin and 255 = lesion"))
 
     release = parser.add_argument_group("--layout isic")
     release.add_argument("--year", type=int, choices=sorted(RELEASES), help="which one, where RAW holds several")
@@ -102,15 +121,48 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--foreground",
+        metavar="WHAT",
+        type=_marks,
+        help="what is lesion: values (of palette files indices) such as 1 or 1,3-5, colours such as '#ff0000' or red, "
+        "or alpha for what is opaque",
+    )
+    group.add_argument(
+        "--background",
+        metavar="WHAT",
+        type=_marks,
+        help="what is not, in masks without any lesion; whatever else they hold is an error (default: black)",
+    )
+    group.add_argument(
+        "--inverted",
+        action=argparse.BooleanOptionalAction,
+        help="whether black is the lesion and white the skin; asked for where most masks look like that",
+    )
+
+
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     other = {"isic": ["images", "masks"], "pairs": ["year", "splits"]}[args.layout]
     for name, needed in [
         *((name, "--layout isic" if args.layout == "pairs" else "--layout pairs") for name in other),
         *([] if args.split else [("group_csv", "--split")]),
         *([] if args.group_csv else [("group_column", "--group-csv")]),
+        *([] if args.foreground else [("background", "--foreground")]),
     ]:
         if getattr(args, name) is not None:
             parser.error(f"--{name.replace('_', '-')} needs {needed}")
+
+
+def _marks(text: str) -> str:
+    """Read now, so that a wrong one is wrong usage."""
+    from lesionseg.pixels.foreground import Marks
+
+    try:
+        Marks.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _splits(text: str) -> list[str]:

@@ -30,6 +30,11 @@ class Conversion:
         short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
         workers: how many threads work; None for one a core.
         overwrite: whether an earlier data set folder may be replaced.
+        link: whether files are hard-linked in place of being copied.
+        foreground, background: what is lesion in the masks and what is not, as `lesionseg.pixels.foreground.Marks`
+            reads it; None for the gray of the challenges.
+        inverted: whether skin and lesion are the other way round in the masks; None where that is not known.
+        max_pixels: of a picture; None for `lesionseg.pixels.pictures.MAX_PIXELS`.
     """
 
     raw: Path
@@ -47,6 +52,11 @@ class Conversion:
     short_edge: int | None = None
     workers: int | None = None
     overwrite: bool = False
+    link: bool = False
+    foreground: str | None = None
+    background: str | None = None
+    inverted: bool | None = None
+    max_pixels: int | None = None
 
 
 def run_conversion(job: Conversion) -> None:
@@ -58,11 +68,15 @@ def run_conversion(job: Conversion) -> None:
     """
     listing = _list(job)
     # After the input was looked at: a wrong path is told before OpenCV is loaded.
-    from lesionseg.data.release.convert import convert
+    from lesionseg.data.release.convert import Reading, convert
+    from lesionseg.pixels.foreground import Foreground, Marks
+    from lesionseg.pixels.pictures import MAX_PIXELS
 
     for note in listing.notes:
         print(f"note: {note}", file=sys.stderr)
-    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite)
+    lesion, other = (None if text is None else Marks.parse(text) for text in (job.foreground, job.background))
+    reading = Reading(Foreground(lesion, other) if lesion else None, job.inverted, job.max_pixels or MAX_PIXELS)
+    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())

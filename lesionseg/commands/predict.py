@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lesionseg.cli import progress
+from lesionseg.data.names import LONGEST_NAME, is_too_long
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_bytes, write_text
 from lesionseg.inference.finder import Image, Prediction
@@ -87,7 +88,7 @@ class Outputs:
 
         Raises:
             DataError: the folder is no folder, lies in a folder of images, or holds earlier outputs and `overwrite`
-                is not set.
+                is not set; or a name would be too long.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
@@ -97,6 +98,11 @@ class Outputs:
                     f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."
                 )
+        if long := [image.id[:50] for image in inputs.images if any(map(is_too_long, self.paths(image).values()))]:
+            raise DataError(
+                f"{self.folder}: {len(long)} outputs would have too long names ({first_names(long)}), expected "
+                f"at most {LONGEST_NAME} bytes with their endings. Rename the images."
+            )
         if overwrite:
             return
         wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]

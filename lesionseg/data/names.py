@@ -2,18 +2,34 @@
 
 The id of an image is its path below the folder of its split, with forward slashes and without extension; every table,
 list and mask goes by it. A mask is called like its image, or like its image with `_segmentation` behind it.
+
+Ids are text that every table and every disk takes, whatever the disk holds: in Unicode's composed form (NFC), as macOS
+writes the same names decomposed, and with bytes that are no UTF-8, as in names from old archives of Windows, written
+as `%E9`. Files keep their names; only what is made of them is called by the id.
 """
 
-from collections.abc import Collection, Sequence
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
-# What releases hold, and what a data set folder may.
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-# Of images to predict: whatever every build of OpenCV reads.
-READABLE_SUFFIXES = PICTURE_SUFFIXES | {".webp", ".jpe", ".dib", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm"}
+# What every build of OpenCV reads; .jfif and .jpe are JPEG, .dib is BMP. All tools take these and no others.
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2"}
+    | {".pbm", ".pgm", ".pnm", ".ppm"}
+)
+# Pictures that people have and OpenCV does not read, or not everywhere.
+FOREIGN_SUFFIXES = frozenset(
+    {".heic", ".heif", ".hif", ".avif", ".gif", ".jxl", ".psd", ".svg", ".pdf", ".dcm", ".dicom", ".nii"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".npy", ".npz"}
+)
+# What others call the usual suffixes.
+_USUAL = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".dib": ".bmp"}
+LONGEST_NAME = 255  # bytes, of every usual file system
 MASK_ENDING = "_segmentation"
 # As the converter names masks, and as the 2018 and the 2016 and 2017 releases do.
 MASK_SUFFIXES = (".png", f"{MASK_ENDING}.png", "_Segmentation.png")
@@ -25,6 +41,62 @@ def is_picture(name: str | PurePath) -> bool:
     return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
+def is_foreign(name: str | PurePath) -> bool:
+    """Whether a file of that name is a picture of a format that has to be converted by other programs first."""
+    return PurePath(name).suffix.lower() in FOREIGN_SUFFIXES
+
+
+def usual_suffix(name: str | PurePath) -> str:
+    """The suffix that a copy of a picture gets.
+
+    Example:
+        >>> usual_suffix("a.JPEG")
+        '.jpg'
+    """
+    suffix = PurePath(name).suffix.lower()
+    return _USUAL.get(suffix, suffix)
+
+
+def plain(name: str) -> str:
+    """A name as text that every table and disk takes: in NFC, bytes that are no UTF-8 as `%E9`.
+
+    Example:
+        >>> plain("lésion"), plain("l\\udce9sion")
+        ('lésion', 'l%E9sion')
+    """
+    if name.isascii():
+        return name
+    # Python stands a lone surrogate in for each such byte.
+    text = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
+    return unicodedata.normalize("NFC", re.sub("[\ud800-\udfff]", "\ufffd", text))
+
+
+def is_too_long(path: str | PurePath) -> bool:
+    """Whether a part of a path is longer than a file's name may be."""
+    return any(len(os.fsencode(part)) > LONGEST_NAME for part in PurePath(path).parts)
+
+
+def left_out(names: Iterable[str], what: str) -> list[str]:
+    """Say which files are not used, those apart that another program could make pictures of.
+
+    Args:
+        names: of the files.
+        what: they are, `no picture`.
+
+    Returns:
+        A line each, without the folder.
+    """
+    names = [plain(name) for name in names]
+    foreign, others = [name for name in names if is_foreign(name)], [name for name in names if not is_foreign(name)]
+    notes = [f"left out {len(others)} files that are {what} ({first_names(others)})"] if others else []
+    if foreign:
+        notes.append(
+            f"left out {len(foreign)} pictures of formats that are not read here ({first_names(foreign)}): "
+            "convert them to JPEG or PNG to use them"
+        )
+    return notes
+
+
 def image_id(name: str | PurePath) -> str:
     """The id of an image by its path below the folder of its split.
 
@@ -32,12 +104,13 @@ def image_id(name: str | PurePath) -> str:
         >>> image_id("clinic/ISIC_0000000.jpg")
         'clinic/ISIC_0000000'
     """
-    return PurePath(name).with_suffix("").as_posix()
+    return plain(PurePath(name).with_suffix("").as_posix())
 
 
 def listed_id(name: str) -> str:
-    """The id that a list or table means, which may have the extension of the image's file."""
-    return image_id(name) if is_picture(name) else name
+    """The id that a list or table means, which may have blanks around it and the extension of the image's file."""
+    name = name.strip().replace("\\", "/")
+    return image_id(name) if is_picture(name) else plain(name)
 
 
 def mask_file(id: str) -> str:
@@ -58,7 +131,7 @@ def without_ending(id: str, ending: str = MASK_ENDING) -> str | None:
 def mask_id(name: str) -> str | None:
     """The id of the image that a mask in a data set folder belongs to; None where no mask there is called so."""
     fitting = [suffix for suffix in MASK_SUFFIXES if name.endswith(suffix)]
-    return name.removesuffix(max(fitting, key=len)) if fitting else None
+    return plain(name.removesuffix(max(fitting, key=len))) if fitting else None
 
 
 def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] = MASK_SUFFIXES) -> dict[str, Path]:
@@ -77,7 +150,7 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
-    files = {source.name: root / source.name for source in list_files(root)}
+    files = {plain(source.name): root / source.name for source in list_files(root)}
     found = {id: [files[id + suffix] for suffix in suffixes if id + suffix in files] for id in image_ids}
     if missing := [id for id, masks in found.items() if not masks]:
         raise DataError(

@@ -1,5 +1,6 @@
 """The files of an input, on disk or inside zip archives."""
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from lesionseg.errors import DataError
+from lesionseg.files import read_file
 
 # What archives and operating systems put beside the data.
 _CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
@@ -44,21 +46,44 @@ class Source:
         """The extension in lower case, with its dot."""
         return PurePosixPath(self.name).suffix.lower()
 
-    def read(self) -> bytes:
+    def read(self, most_bytes: int | None = None) -> bytes:
         """Read the whole file.
 
+        Args:
+            most_bytes: how many it may have; a small archive can hold gigabytes of zeros.
+
         Raises:
-            DataError: the disk or the archive does not give the bytes.
+            DataError: larger than that or than the memory, no regular file, or the disk or the archive does not give
+                the bytes.
         """
+        if most_bytes is not None and self.size > most_bytes:
+            raise DataError(
+                f"{self.name}: a file of {self.size / 1e6:.0f} MB, expected a picture of at most "
+                f"{most_bytes / 1e6:.0f} MB. Take it away, or allow larger pictures with --max-pixels."
+            )
         try:
-            return (self.part / self.name).read_bytes() if self.archive is None else self.archive.read(self.name)
+            return self._read()
+        except FileNotFoundError as error:
+            reason = f"{error.strerror}, expected a readable file. Check where it leads, if it is a link."
         except OSError as error:
-            reason = f"{error.strerror}, expected a readable file. Check its permissions and the disk."
-        except (zipfile.BadZipFile, zlib.error, EOFError):
+            # Decompressors raise it too, without a number.
+            reason = f"{error.strerror or error}, expected a readable file. Check its permissions and the disk."
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError):
             reason = "damaged inside the archive, expected the bytes as released. Download the archive again."
         except (NotImplementedError, RuntimeError):
             reason = "packed in a way that Python cannot read, expected a plain zip. Extract the archive first."
+        except MemoryError:
+            reason = "larger than the free memory, expected a picture. Take it away, or end other programs."
         raise DataError(f"{self.name}: {reason}")
+
+    def _read(self) -> bytes:
+        if self.archive is not None:
+            return self.archive.read(self.name)
+        path = self.part / self.name
+        try:
+            return read_file(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), self.name, 1)) from error
 
 
 class Archive:

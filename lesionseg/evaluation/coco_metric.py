@@ -1,7 +1,12 @@
-"""COCO's average precision, also where a model finds nothing."""
+"""COCO's average precision, also where a model finds nothing, or annotations are numbered from 0."""
+
+from os import PathLike
+from pathlib import Path
 
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
+
+from lesionseg.data.datasets.coco_index import read_index
 
 
 @METRICS.register_module()
@@ -9,7 +14,21 @@ class LesionCocoMetric(CocoMetric):
     """MMDetection's CocoMetric, which gives no score at all where no image has a detection; here that is 0.
 
     A training that saves the checkpoint of the best score would otherwise end at its first such validation.
+    Annotations are read as `LesionCocoDataset` reads them: pycocotools takes one of id 0 for none at all, and
+    gives perfect predictions of it a score of 0.
+
+    Args:
+        ann_file: the COCO file; None where samples bring their annotations.
+        kwargs: as for CocoMetric.
+
+    Raises:
+        DataError: see `lesionseg.data.datasets.coco_index.read_index`.
     """
+
+    def __init__(self, ann_file: str | PathLike | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if ann_file is not None:
+            self._coco_api = read_index(Path(ann_file))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         scores = super().compute_metrics(results)

@@ -63,7 +63,7 @@ def contact_sheet(table: Sequence[ImageResult]) -> bytes:
             axis.set(xticks=[], yticks=[], frame_on=False)
         for axis, row in zip(line, rows, strict=False):
             axis.imshow(thumbnails[row.id][..., ::-1])
-            axis.set_xlabel(f"{row.id}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK)
+            axis.set_xlabel(f"{row.id}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False)
         line[0].set_ylabel(name, fontsize=13, color=_INK)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return _encode(figure, "jpeg", dpi=130)
@@ -122,7 +122,7 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
     mean, median, threshold = (_stroke(*line) for line in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":")))
     axis.boxplot(list(tests.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
     axis.axhline(JACCARD_THRESHOLD, **threshold)
-    axis.set_xticks(range(1, len(tests) + 1), _box_labels(tests), fontsize=9, color=_INK)
+    axis.set_xticks(range(1, len(tests) + 1), _box_labels(tests), fontsize=9, color=_INK, parse_math=False)
     axis.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02))
     axis.spines[["top", "right"]].set_visible(False)
     lines = [
@@ -143,8 +143,7 @@ def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
     for lines, values in zip(names, tests.values(), strict=True):
         numbers = [f"mean {np.mean(values):.3f}", f"median {np.median(values):.3f}"]
         labels.append("\n".join([*lines, *[""] * (height - len(lines)), *numbers]))
-    # A pair of dollars would be set as a formula.
-    return [label.replace("$", r"\$") for label in labels]
+    return labels
 
 
 def _thumbnail(row: ImageResult) -> np.ndarray:

@@ -1,11 +1,21 @@
 """What a user asks to predict -> image files with ids, settled before anything runs."""
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.names import MASK_SUFFIXES, READABLE_SUFFIXES, image_id, mask_file
+from lesionseg.data.names import (
+    MASK_SUFFIXES,
+    PICTURE_SUFFIXES,
+    image_id,
+    is_foreign,
+    is_picture,
+    left_out,
+    mask_file,
+    plain,
+)
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
@@ -63,7 +73,10 @@ def find_inputs(names: Sequence[str]) -> Inputs:
         if path.exists():
             matches, base = [path], path
         elif glob.has_magic(name):
-            matches, base = sorted(map(Path, glob.iglob(name, recursive=True))), _fixed_part(path)
+            base = _fixed_part(path)
+            # What is there by that name is meant, also where it looks like a pattern.
+            pattern = os.path.join(glob.escape(str(base)), *path.relative_to(base).parts)
+            matches = sorted(map(Path, glob.iglob(pattern, recursive=True)))
         else:
             faults.append(f"{name}: no such file or folder, expected images. Check the path.")
             continue
@@ -73,11 +86,13 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             images, others = _search(matches, base)
         folders += [match for match in matches if match.is_dir()]
         if images and others:
-            notes.append(f"{name}: left out {len(others)} files that are masks or no images ({first_names(others)})")
+            notes += [f"{name}: {note}" for note in left_out(others, "masks or no images")]
         if not images:
+            foreign = [other for other in others if is_foreign(other)]
             there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "no images in it"
-            kinds = ", ".join(sorted(suffix[1:] for suffix in READABLE_SUFFIXES))
-            faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). Check the path.")
+            kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
+            step = f"Convert {first_names(foreign)} to JPEG or PNG." if foreign else "Check the path."
+            faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). {step}")
         for image in images:
             found.setdefault(image.path.resolve(), image)
     faults += _clashes(list(found.values()))
@@ -99,30 +114,38 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
             if _is_image(path):
                 images.append(Input(image_id(name), path))
             else:
-                others[path] = path.name
+                others[path] = plain(path.name)
     return images, list(others.values())
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
+    return is_picture(path) and not path.name.lower().endswith(_NO_IMAGES)
 
 
 def _fixed_part(pattern: Path) -> Path:
     """The last folder of a pattern before its first wildcard."""
-    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+    return next(
+        parent
+        for parent in pattern.parents
+        if not glob.has_magic(str(parent)) or (parent.is_dir() and parent.name != "**")
+    )
 
 
 def _clashes(images: Sequence[Input]) -> list[str]:
     first: dict[str, Path] = {}
     # On file systems that do not tell capitals from small letters, their outputs would be one file.
     twice = [
-        f"{first[image.id.lower()]} and {image.path}"
+        (first[image.id.lower()], image.path)
         for image in images
         if first.setdefault(image.id.lower(), image.path) != image.path
     ]
     if not twice:
         return []
-    return [
-        f"{first_names(twice, 2)}: {len(twice)} images would have the same outputs as another, expected one image an "
-        "id. Give the folder that holds all, whose sub-folders become part of the ids, or run twice."
-    ]
+    side_by_side = all(one.parent == other.parent for one, other in twice)
+    step = (
+        "Rename one of each, or name the files that are meant."
+        if side_by_side
+        else "Give the folder that holds all, whose sub-folders become part of the ids, or run twice."
+    )
+    names = first_names([f"{one} and {other}" for one, other in twice], 2)
+    return [f"{names}: {len(twice)} images would have the same outputs as another, expected one image an id. {step}"]

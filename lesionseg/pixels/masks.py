@@ -5,20 +5,29 @@ gray is above 128, which is the rule of the official scorer (isic-challenge-scor
 """
 
 from os import PathLike
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
-from lesionseg.pixels.pictures import JPEG_START, decode_picture
+from lesionseg.files import read_file
+from lesionseg.pixels.foreground import (
+    ALPHA,
+    MOST_LISTED,
+    Foreground,
+    decode_unchanged,
+    describe_values,
+    is_gray,
+    palette_indices,
+    values_of,
+)
 
 LESION_ABOVE = 128
 
 # Masks are flat: without row filters they decode twice as fast. Level 9 would make files of 4 kB a third as large,
 # and take nine times as long to write and twice as long to read.
 _QUICK = (cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
-_UPRIGHT = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+_EXPECTED = "expected gray 0 = skin and 255 = lesion"
 
 
 def lesion_pixels(gray: np.ndarray) -> np.ndarray:
@@ -33,7 +42,9 @@ def lesion_pixels(gray: np.ndarray) -> np.ndarray:
     return gray > LESION_ABOVE
 
 
-def decode_mask(data: bytes, name: str | PathLike) -> np.ndarray:
+def decode_mask(
+    data: bytes, name: str | PathLike, max_pixels: int | None = None, foreground: Foreground | None = None
+) -> np.ndarray:
     """Decode a mask file to the gray picture that a person sees.
 
     Gray, palette and 1-bit files and RGB files with equal channels are read; an alpha channel may be
@@ -42,25 +53,60 @@ def decode_mask(data: bytes, name: str | PathLike) -> np.ndarray:
     Args:
         data: the bytes of a picture file.
         name: what an error calls the file.
+        max_pixels: see `lesionseg.pixels.pictures.decode_picture`.
+        foreground: what is lesion in the file, where that is something else than what is above 128.
 
     Returns:
         (H, W) uint8 gray, 0 = skin, 255 = lesion.
 
     Raises:
-        DataError: not a picture, cut off, coloured, transparent, not 8 bits deep, or class indices 0 and 1.
+        DataError: not a picture, cut off or too large; or, without `foreground`, coloured, transparent, not 8 bits
+            deep, or of few values that are all on one side of 128, such as class indices.
     """
-    # IMREAD_UNCHANGED keeps alpha but ignores the EXIF orientation, which turns the image as well.
-    picture = decode_picture(data, name, _UPRIGHT if data.startswith(JPEG_START) else cv2.IMREAD_UNCHANGED)
+    if foreground is not None:
+        return foreground.find(data, name, max_pixels).view(np.uint8) * np.uint8(255)
+    picture = decode_unchanged(data, name, max_pixels)
     if picture.dtype != np.uint8:
+        fact = f"a mask of type {picture.dtype} with {describe_values(picture)}, expected 8-bit gray"
+        raise DataError(f"{name}: {fact}, 0 = skin and 255 = lesion. {_advice(picture, data)}")
+    if picture.ndim == 3 and picture.shape[2] == 4 and picture[..., 3].min(initial=255) < 255:
         raise DataError(
-            f"{name}: a mask of type {picture.dtype}, expected 8-bit gray, 0 = skin and 255 = lesion. Save it as such."
+            f"{name}: a mask with transparent pixels, expected opaque gray. Say what is lesion in converting "
+            f"(tools/convert_isic.py): --foreground {ALPHA} for what is opaque, or a value or a colour."
         )
-    gray = picture if picture.ndim == 2 else _gray_of_equal_channels(picture, name)
-    if gray.max(initial=0) == 1:
-        raise DataError(
-            f"{name}: a mask of the values 0 and 1, expected gray 0 = skin and 255 = lesion. Multiply it by 255."
-        )
+    if picture.ndim == 3 and not is_gray(picture):
+        few = len(values_of(picture)[1]) <= MOST_LISTED
+        fact = f"a coloured mask{f' of {describe_values(picture, palette_indices(data))}' if few else ''}"
+        raise DataError(f"{name}: {fact}, {_EXPECTED}. {_advice(picture, data)}")
+    gray = picture if picture.ndim == 2 else picture[..., 0].copy()
+    _check_grays(gray, data, name)
     return gray
+
+
+def _check_grays(gray: np.ndarray, data: bytes, name: str | PathLike) -> None:
+    """Raise DataError where grays are numbers of classes and no shades: few, and none or all of them lesion."""
+    darkest, lightest = int(gray.min(initial=255)), int(gray.max(initial=0))
+    if lightest == 0 or darkest <= LESION_ABOVE < lightest or darkest == lightest > LESION_ABOVE:
+        return
+    values = np.unique(gray)
+    if len(values) > (MOST_LISTED if lightest <= LESION_ABOVE else 2):
+        return
+    side = "none above" if lightest <= LESION_ABOVE else "all above"
+    indices = palette_indices(data)
+    shown = "" if indices is None else f", shown as gray {' and '.join(map(str, values))}"
+    fact = f"a mask of {describe_values(gray, indices)}{shown}, {side} {LESION_ABOVE}"
+    raise DataError(f"{name}: {fact}, {_EXPECTED}. {_advice(gray, data)}")
+
+
+def _advice(picture: np.ndarray, data: bytes) -> str:
+    """How to say what is lesion in such a mask."""
+    _, values = values_of(picture, palette_indices(data))
+    if len(values) > MOST_LISTED:
+        return "Save it with the lesion white and all else black."
+    # To a shell, what begins with # is a comment.
+    value = f"'{values[-1]}'" if isinstance(values[-1], str) else values[-1]
+    others = "" if len(values) <= 2 else ", or several with commas"
+    return f"If {values[-1]} is lesion, convert with tools/convert_isic.py --foreground {value}{others}."
 
 
 def read_mask(path: str | PathLike) -> np.ndarray:
@@ -68,9 +114,9 @@ def read_mask(path: str | PathLike) -> np.ndarray:
 
     Raises:
         FileNotFoundError, PermissionError: as from `open`.
-        DataError: as from `decode_mask`.
+        DataError: no regular file, or as from `decode_mask`.
     """
-    return decode_mask(Path(path).read_bytes(), path)
+    return decode_mask(read_file(path), path)
 
 
 def encode_mask(lesion: np.ndarray) -> bytes:
@@ -93,12 +139,7 @@ def count_components(lesion: np.ndarray) -> int:
     return 0 if hierarchy is None else int(np.count_nonzero(hierarchy[0, :, 3] == -1))
 
 
-def _gray_of_equal_channels(picture: np.ndarray, name: str | PathLike) -> np.ndarray:
-    first, *others = cv2.split(picture)
-    if len(others) == 3:
-        alpha = others.pop()
-        if alpha.min(initial=255) < 255:
-            raise DataError(f"{name}: a mask with transparent pixels, expected opaque gray. Save it without alpha.")
-    if any(not np.array_equal(first, other) for other in others):
-        raise DataError(f"{name}: a coloured mask, expected gray 0 = skin and 255 = lesion. Convert it to gray.")
-    return first
+def border_share(lesion: np.ndarray) -> float:
+    """The share of the outermost pixels of (H, W) bool that are lesion, 0..1."""
+    border = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
+    return float(border.mean())

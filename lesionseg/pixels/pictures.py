@@ -1,79 +1,115 @@
-"""Bytes of a picture file -> its size and pixels, and back."""
+"""Bytes of a picture file -> its size and pixels, and back: by OpenCV alone, so that both are of one opinion."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from os import PathLike
-from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
+from lesionseg.files import open_file, read_file
+from lesionseg.pixels.headers import (
+    JPEG_SCAN,
+    JPEG_START,
+    PNG_START,
+    Data,
+    foreign_format,
+    is_lying,
+    is_plain,
+    jpeg_segments,
+    stored_size,
+)
 
 JPEG_QUALITY = 95
+# What tools take if they are not told otherwise (--max-pixels): as many pixels take 768 MiB, and three times as much
+# while a lesion is looked for in them.
+MAX_PIXELS = 2**28
 
-_ORIENTATION_TAG = 0x0112
-_LYING_ORIENTATIONS = range(5, 9)
-
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-# Markers of a JPEG file (ITU-T T.81, table B.1): frame headers, all but those that mean something else; EXIF's; the
-# first scan, in whose pixels no end mark can occur by chance.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_APP1 = 0xE1
-_JPEG_SCAN = 0xDA
+# What OpenCV allows (CV_IO_MAX_IMAGE_PIXELS, CV_IO_MAX_IMAGE_WIDTH).
+_OPENCV_PIXELS, _OPENCV_EDGE = 2**30, 2**20
+_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 # Cameras and web servers append bytes after the end of a file; a mask that was cut off has no end mark at all.
 _TAIL = 4096
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+# Bits of a camera's pixels, which it stores in numbers of 16.
+_DEPTHS = (8, 10, 12, 14, 16)
 
 
-def picture_size(file: str | PathLike | BinaryIO, name: str | PathLike) -> tuple[int, int]:
-    """Read a picture's (height, width) in pixels without decoding it, turned as its EXIF tag says.
+def picture_size(path: str | PathLike) -> tuple[int, int]:
+    """Read the (height, width) of a picture file in pixels, as `decode_image` turns it.
 
-    Args:
-        file: a path, or an open binary file.
-        name: what an error calls the file.
+    JPEG and PNG files are not decoded, and hardly more than their headers is read.
 
     Raises:
-        DataError: not a picture.
+        DataError: not a regular file, not a picture, or cut off.
+        OSError: the file cannot be read.
     """
-    # Not needed to decode pictures, and so not to predict with an exported model.
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION_TAG) in _LYING_ORIENTATIONS
-    except UnidentifiedImageError as error:
-        raise DataError(f"{name}: not a readable picture, expected an image. Copy or extract it again.") from error
-    return (width, height) if turned else (height, width)
+    with open_file(path) as file:
+        try:
+            data = mmap(file.fileno(), 0, access=ACCESS_READ)
+        except ValueError:
+            # It is empty, or on a file system without.
+            return encoded_size(file.read(), path)
+        with data:
+            return encoded_size(data, path)
 
 
-def encoded_size(data: bytes, name: str | PathLike) -> tuple[int, int]:
+def encoded_size(data: Data, name: str | PathLike) -> tuple[int, int]:
     """Read a picture's upright (height, width) from the bytes of its file; see `picture_size`."""
-    return _jpeg_size(data) or picture_size(BytesIO(data), name)
+    if not is_plain(data):
+        return decode_image(data[:], name).shape[:2]
+    check_not_truncated(data, name)
+    size = stored_size(data)
+    if size is None:
+        raise _unreadable(data, name)
+    return size[::-1] if is_lying(data) else size
 
 
-def decode_image(data: bytes, name: str | PathLike) -> np.ndarray:
+def decode_image(data: bytes, name: str | PathLike, max_pixels: int | None = None, reduction: int = 1) -> np.ndarray:
     """Decode a picture upright, as its EXIF orientation says, the way `cv2.imread` and MMCV do.
+
+    Cameras of 10, 12 or 14 bits store them in 16; such pictures, which would be almost black, use all 8 bits here.
 
     Args:
         data: the bytes of a picture file.
         name: what an error calls the file.
+        max_pixels: see `decode_picture`.
+        reduction: 1, 2, 4 or 8, by which both edges become shorter.
 
     Returns:
         (H, W, 3) uint8, channels blue, green, red.
 
     Raises:
-        DataError: not a picture, or cut off.
+        DataError: as from `decode_picture`.
     """
-    return decode_picture(data, name, cv2.IMREAD_COLOR)
+    flags = _REDUCED[reduction]
+    if data[:2] == JPEG_START:
+        return decode_picture(data, name, flags, max_pixels)
+    picture = decode_picture(data, name, flags | cv2.IMREAD_ANYDEPTH, max_pixels)
+    if picture.dtype == np.uint8:
+        return picture
+    if picture.dtype != np.uint16:
+        raise _unreadable(data, name)
+    largest = int(picture.max(initial=0))
+    bits = next(depth for depth in _DEPTHS if largest < 1 << depth)
+    return (picture >> (bits - 8)).astype(np.uint8)
 
 
-def read_image(path: str | PathLike) -> np.ndarray:
-    """Read a picture file; see `decode_image`."""
-    return decode_image(Path(path).read_bytes(), path)
+def read_image(path: str | PathLike, max_pixels: int | None = None) -> np.ndarray:
+    """Read a picture file; see `decode_image`.
+
+    Raises:
+        DataError: not a regular file, or as from `decode_picture`.
+        OSError: the file cannot be read.
+    """
+    return decode_image(read_file(path), path, max_pixels)
 
 
 @contextmanager
@@ -97,74 +133,84 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def check_not_truncated(data: bytes, name: str | PathLike) -> None:
+def check_not_truncated(data: Data, name: str | PathLike) -> None:
     """Raise DataError where a PNG or JPEG file breaks off before its end mark.
 
     `cv2.imread` decodes such a file without complaint and fills the missing rows with gray or black.
     """
     tail = data[-_TAIL:]
-    if (data.startswith(_PNG_START) and _PNG_END not in tail) or (
-        data.startswith(JPEG_START) and _JPEG_END not in tail and not _ends_after_scan(data)
+    if (data[:8] == PNG_START and _PNG_END not in tail) or (
+        data[:2] == JPEG_START and _JPEG_END not in tail and not _ends_after_scan(data)
     ):
         raise DataError(
             f"{name}: the file breaks off before its end, expected a whole picture. Copy or extract it again."
         )
 
 
-def decode_picture(data: bytes, name: str | PathLike, flags: int) -> np.ndarray:
+def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: int | None = None) -> np.ndarray:
     """Decode a picture file with `cv2.imdecode`.
 
     Args:
         data: the bytes of the file.
         name: what an error calls it.
         flags: cv2.IMREAD_*.
+        max_pixels: how many are decoded at most; None for as many as OpenCV can.
 
     Raises:
-        DataError: not a picture, or cut off.
+        DataError: not a picture, cut off, too large, or larger than the memory.
     """
     check_not_truncated(data, name)
+    size = stored_size(data)
+    if size:
+        _check_size(*size, name, max_pixels)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
-        # The header speaks of more pixels than OpenCV allows.
+    except (cv2.error, MemoryError) as error:
+        if size and (isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem):
+            raise DataError(
+                f"{name}: {size[1]}x{size[0]} pixels are more than the free memory holds, expected fewer. Shrink the "
+                "picture, or end other programs."
+            ) from error
         picture = None
     if picture is None:
-        raise DataError(f"{name}: not a readable picture, expected a whole image file. Copy or extract it again.")
+        raise _unreadable(data, name)
+    if not size:
+        _check_size(*picture.shape[:2], name, max_pixels)
     return picture
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Find the (height, width) of a plain JPEG file, ten times as fast as Pillow; None leaves it to Pillow.
-
-    With an APP1 segment, the picture may have to be turned.
-    """
-    for marker, place in _jpeg_segments(data):
-        if marker == _JPEG_APP1:
-            return None
-        if marker in _JPEG_FRAMES and place + 9 <= len(data):
-            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (place + 5, place + 7))
-            return (height, width) if height and width else None
-    return None
+def _check_size(height: int, width: int, name: str | PathLike, most: int | None) -> None:
+    fact = f"{name}: {width}x{height} pixels, {height * width} in all, expected"
+    if height * width > _OPENCV_PIXELS or max(height, width) > _OPENCV_EDGE:
+        raise DataError(f"{fact} at most {_OPENCV_PIXELS}, and {_OPENCV_EDGE} an edge. Shrink the picture.")
+    if most is not None and height * width > most:
+        raise DataError(f"{fact} at most {most}. Shrink the picture, or allow it with --max-pixels {height * width}.")
 
 
-def _ends_after_scan(data: bytes) -> bool:
+def _unreadable(data: Data, name: str | PathLike) -> DataError:
+    if kind := foreign_format(data):
+        return DataError(
+            f"{name}: {kind} by its content, expected a picture such as JPEG or PNG. Convert it to one of them."
+        )
+    if (found := _try_unchanged(data)) is not None:
+        return DataError(
+            f"{name}: a picture of type {found.dtype}, expected 8 or 16 bits a channel. Save it as an 8-bit PNG."
+        )
+    return DataError(f"{name}: not a readable picture, expected a whole image file. Copy or extract it again.")
+
+
+def _try_unchanged(data: Data) -> np.ndarray | None:
+    """Decode what OpenCV reads, and does not make a picture to look at: numbers of 32 bits."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError):
+        return None
+    return None if picture is None or picture.dtype == np.uint8 else picture
+
+
+def _ends_after_scan(data: Data) -> bool:
     """Whether the pixels of a JPEG file are followed by an end mark, that of a thumbnail in its header apart.
 
     Telephones append whole videos; the tail of such a file says nothing.
     """
-    return any(marker == _JPEG_SCAN and data.find(_JPEG_END, place) >= 0 for marker, place in _jpeg_segments(data))
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield marker and place of each segment of a JPEG file, up to its first scan; nothing for other files."""
-    place = 2 if data.startswith(JPEG_START) else len(data)
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            # Any number of fill bytes may precede a marker.
-            place += 1
-            continue
-        yield marker, place
-        if marker == _JPEG_SCAN:
-            return
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return any(marker == JPEG_SCAN and data.find(_JPEG_END, place) >= 0 for marker, place in jpeg_segments(data))

@@ -4,11 +4,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.registry import DATASETS
 from mmengine.registry import init_default_scope
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.errors import DataError
+from lesionseg.evaluation.coco_metric import LesionCocoMetric
 
 PIPELINE = [dict(type="LoadLesionImage"), dict(type="LoadAnnotations", with_bbox=True, with_mask=True)]
 
@@ -82,19 +84,39 @@ def test_other_category(coco_folder):
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "message"),
     [
-        dict(iscrowd=1),
-        dict(bbox=[-20, -20, 10, 10]),
-        dict(bbox=[5, 5, 0.5, 8]),
-        dict(area=0),
-        dict(segmentation=[]),
-        dict(ignore=True),
+        (
+            dict(iscrowd=1),
+            r"1 of 6 annotations have iscrowd 1 \(3\), expected 0, .* write \"iscrowd\": 0 in their entries",
+        ),
+        (dict(ignore=True), r"1 of 6 annotations have ignore set \(3\), .* Write \"ignore\": 0"),
+        (dict(segmentation=[]), r"annotation 3 of ISIC_0000002\.jpg: it has no segmentation"),
+        (dict(segmentation=[[0, 0, 0, 1, 0, 2]]), r"1 of 6 annotations have no pixel in their segmentation \(3\)"),
     ],
 )
-def test_annotations_that_upstream_would_drop(folder, fault):
+def test_annotations_that_upstream_would_drop(folder, fault, message):
     change(folder, lambda coco: coco["annotations"][2].update(fault))
-    with pytest.raises(DataError, match=r"1 of 6 annotations cannot be used"):
+    with pytest.raises(DataError, match=message):
+        build(folder)
+
+
+def test_the_advice_about_crowds_mends_them(folder):
+    path = folder / "annotations/instances_training.json"
+    path.write_text(path.read_text().replace('"iscrowd":0', '"iscrowd":1'))
+    with pytest.raises(DataError, match="6 of 6 annotations have iscrowd 1"):
+        build(folder)
+    path.write_text(path.read_text().replace('"iscrowd":1', '"iscrowd":0'))
+    assert len(build(folder)) == 6
+
+
+def test_annotations_of_other_categories_are_told(folder):
+    def edit(coco):
+        coco["categories"].append(dict(id=2, name="hair"))
+        coco["annotations"][2]["category_id"] = 2
+
+    change(folder, edit)
+    with pytest.raises(DataError, match=r"1 of 6 annotations are of other categories \(3\), expected lesion alone"):
         build(folder)
 
 
@@ -141,7 +163,7 @@ def test_image_of_another_size_than_listed(folder):
         (lambda rle: dict(size=rle["size"], counts=rle["counts"][:-4]), "its RLE counts do not make up the image"),
         (lambda rle: dict(size=rle["size"], counts="~ no"), "its RLE counts do not make up the image"),
         (lambda rle: [[0, 0, 9, 0, 9, 1e6]], "its polygon reaches"),
-        (lambda rle: [[0, 0, 9, 9]], "its segmentation is no list of polygons"),
+        (lambda rle: [[0, 0, 9, 9]], "its polygon 1 of 1 has 2 points"),
     ],
 )
 def test_broken_segmentation(folder, break_rle, fault):
@@ -154,19 +176,102 @@ def test_broken_segmentation(folder, break_rle, fault):
         build(folder)
 
 
+def instances(folder):
+    dataset = build(folder, pipeline=[])
+    return [instance for number in range(len(dataset)) for instance in dataset.get_data_info(number)["instances"]]
+
+
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("fault", "told"),
     [
-        (dict(id=1), r"1 annotation ids occur more than once \(1\)"),
-        (dict(id=None), r"1 of 6 annotations have no id \(3\)"),
-        (dict(area=None), r"1 of 6 annotations have no area \(3\)"),
-        (dict(bbox=None), r"1 of 6 annotations have no bbox of four numbers \(3\)"),
-        (dict(bbox=[1, 2, 3]), r"1 of 6 annotations have no bbox of four numbers \(3\)"),
-        (dict(bbox=[1, 2, 3, "4"]), "no bbox of four numbers"),
-        (dict(bbox=[1, 2, 3, float("nan")]), "no bbox of four numbers"),
+        (dict(id=1), "annotations were numbered anew from 1"),
+        (dict(id=None), "annotations were numbered anew from 1"),
+        (dict(id=0), "annotations were numbered anew from 1"),
+        (dict(id="c3"), "annotations were numbered anew from 1"),
+        (dict(id=3.0), None),
+        (dict(area=None), "1 annotations had other areas than their segmentations (3)"),
+        (dict(area=0), "1 annotations had other areas than their segmentations (3)"),
+        (dict(bbox=None), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3]), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3, "4"]), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3, float("nan")]), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(bbox=[-20, -20, 10, 10]), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(bbox=[5, 5, 0.5, 8]), "1 annotations had other boxes than their segmentations (3)"),
     ],
 )
-def test_annotations_that_lack_what_training_needs(folder, fault, message):
+def test_what_follows_from_the_segmentation_is_derived(coco_folder, folder, fault, told):
     change(folder, lambda coco: coco["annotations"][2].update(fault))
-    with pytest.raises(DataError, match=message):
-        build(folder)
+    assert instances(folder) == instances(coco_folder)
+    summary = build(folder).summary
+    assert summary.startswith("6 images with 6 instances, 0 images without any")
+    assert (told in summary) if told else ";" not in summary
+
+
+def test_boxes_written_as_corners_are_made_anew(coco_folder, folder):
+    def edit(coco):
+        for annotation in coco["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            annotation["bbox"] = [x, y, x + width, y + height]
+
+    change(folder, edit)
+    assert instances(folder) == instances(coco_folder)
+    assert "6 annotations had other boxes than their segmentations (1, 2, 3, 4, 5 and 1 more)" in build(folder).summary
+
+
+def test_ids_that_are_no_numbers_are_numbered(coco_folder, folder):
+    def edit(coco):
+        for entry in (*coco["images"], *coco["categories"]):
+            entry["id"] = f"id {entry['id']}"
+        for annotation in coco["annotations"]:
+            annotation.update(image_id=f"id {annotation['image_id']}", category_id=f"id {annotation['category_id']}")
+
+    change(folder, edit)
+    assert instances(folder) == instances(coco_folder)
+    assert "images were numbered anew" in build(folder).summary
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images\\{}",
+        "images/training/{}",
+        "C:\\photos\\{}",
+        "https://example.org/upload/{}",
+        "./{}",
+    ],
+)
+def test_names_of_other_folders_mean_the_files(coco_folder, folder, name):
+    def edit(coco):
+        for image in coco["images"]:
+            image["file_name"] = name.format(image["file_name"])
+
+    change(folder, edit)
+    dataset = build(folder, pipeline=[])
+    assert [dataset.get_data_info(number)["image_id"] for number in range(6)] == [f"ISIC_{n:07}" for n in range(6)]
+    assert instances(folder) == instances(coco_folder)
+
+
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_a_perfect_prediction_scores_1_whatever_annotations_are_numbered_from(folder, first):
+    def edit(coco):
+        for entry in (*coco["images"], *coco["annotations"]):
+            entry["id"] += first - 1
+        for annotation in coco["annotations"]:
+            annotation["image_id"] += first - 1
+
+    change(folder, edit)
+    metric = LesionCocoMetric(ann_file=folder / "annotations/instances_training.json", metric=["bbox", "segm"])
+    metric.dataset_meta = dict(classes=("lesion",))
+    dataset = build(folder)
+    for number in range(len(dataset)):
+        sample, info = dataset[number], dataset.get_data_info(number)
+        found = dict(
+            bboxes=torch.as_tensor(np.array(sample["gt_bboxes"].numpy())),
+            scores=torch.ones(1),
+            labels=torch.zeros(1, dtype=torch.long),
+            masks=torch.as_tensor(sample["gt_masks"].masks.astype(bool)),
+        )
+        sizes = dict(img_id=info["img_id"], ori_shape=(info["height"], info["width"]))
+        metric.process({}, [sizes | dict(pred_instances=found)])
+    scores = metric.evaluate(size=len(dataset))
+    assert (scores["coco/bbox_mAP"], scores["coco/segm_mAP"]) == (1, 1)

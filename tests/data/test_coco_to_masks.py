@@ -108,7 +108,8 @@ def test_the_category_is_chosen_where_there_are_several(tmp_path):
         (dict(size=[4, 6], counts=[10**30]), "do not make up the image"),
         ([[10**400, 0, 1, 0, 1, 1]], "is no list of polygons"),
         ([0, 0, 1, 0, 1, 1], "is no list of polygons"),
-        ([[0, 0, 1, 1]], "is no list of polygons"),
+        ([[0, 0, 1, 1]], "polygon 1 of 1 has 2 points, expected three or more"),
+        ([[0, 0, 1, 0, 1, 1], [3, 3, 4, 4]], "polygon 2 of 2 has 2 points, expected three or more"),
         ([[0, 0, 1, 0, 1, 1, 2]], "is no list of polygons"),
         ([["a", 0, 1, 0, 1, 1]], "is no list of polygons"),
         ([[0, 0, 9, 0, 9, 3]], "reaches x 0 to 9 and y 0 to 3, expected it inside the image of 6x4"),
@@ -177,10 +178,51 @@ def test_what_is_not_coco_is_an_error(tmp_path, data):
         coco_to_masks(path, tmp_path / "masks")
 
 
-def test_sizes_with_a_point_are_whole_numbers(tmp_path):
-    path = coco_file(tmp_path / "coco.json", images=[IMAGE | dict(height=4.0, width=6.0)])
+def test_numbers_with_a_point_are_whole_numbers(tmp_path):
+    square = dict(id=1.0, image_id=7.0, category_id=3.0, segmentation=dict(size=[4, 6], counts=SQUARE_RUNS))
+    images, categories = [IMAGE | dict(id=7.0, height=4.0, width=6.0)], [dict(id=3.0, name="lesion")]
+    path = coco_file(tmp_path / "coco.json", images=images, categories=categories, annotations=[square])
     coco_to_masks(path, tmp_path / "masks")
-    assert read_mask(tmp_path / "masks/a/x.png").shape == (4, 6)
+    assert np.array_equal(read_mask(tmp_path / "masks/a/x.png") // 255, SQUARE)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_of_another_encoding_is_read(tmp_path, encoding):
+    coco = dict(images=[IMAGE | dict(file_name="lésion.jpg")], categories=[dict(id=3, name="Läsion")], annotations=[])
+    (tmp_path / "coco.json").write_bytes(json.dumps(coco, ensure_ascii=False).encode(encoding))
+    coco_to_masks(tmp_path / "coco.json", tmp_path / "masks", "Läsion")
+    assert list(tree(tmp_path / "masks")) == ["lésion.png"]
+
+
+@pytest.mark.parametrize("data", [b"", b" \n"])
+def test_an_empty_file_is_told(tmp_path, data):
+    (tmp_path / "coco.json").write_bytes(data)
+    with pytest.raises(DataError, match=r"coco\.json: an empty file, expected COCO\. Export it again\."):
+        coco_to_masks(tmp_path / "coco.json", tmp_path / "masks")
+
+
+@pytest.mark.parametrize(
+    ("file_name", "mask"),
+    [
+        ("images\\x.jpg", "images/x.png"),
+        ("C:\\Users\\me\\x.jpg", "x.png"),
+        ("D:/photos/x.jpg", "x.png"),
+        ("\\\\server\\share\\x.jpg", "x.png"),
+        ("https://example.org/upload/1/x%20y.jpg?token=a/b", "x y.png"),
+        ("s3://bucket/x.jpg", "x.png"),
+        ("./x.jpg", "x.png"),
+    ],
+)
+def test_names_of_windows_and_the_web_mean_files(tmp_path, file_name, mask):
+    path = coco_file(tmp_path / "coco.json", images=[IMAGE | dict(file_name=file_name)])
+    coco_to_masks(path, tmp_path / "masks")
+    assert list(tree(tmp_path / "masks")) == [mask]
+
+
+def test_a_name_of_windows_does_not_lead_out_of_the_folder(tmp_path):
+    path = coco_file(tmp_path / "coco.json", images=[IMAGE | dict(file_name="..\\x.jpg")])
+    with pytest.raises(DataError, match="file names lead out of the folder"):
+        coco_to_masks(path, tmp_path / "masks")
 
 
 def test_a_folder_in_place_of_the_file_is_told(folder, tmp_path):

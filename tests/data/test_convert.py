@@ -55,13 +55,26 @@ def test_a_release_becomes_a_data_set_folder(tmp_path, out, run, year, form):
             number += 1
     assert set(tree(out)) == expected
     counts = ", ".join(f"{COUNTS[split]} {split}" for split in RELEASES[year])
-    how = "hard-linked" if form == "folders" else "unpacked"
+    how = "copied" if form == "folders" else "unpacked"
     assert stdout.splitlines()[-1] == f"Made {out}: {counts} (files: {2 * number} {how})"
     assert leftovers(out) == [out]
 
 
-def test_files_are_hard_linked(raw, out, run):
-    run(raw, out)
+def test_what_is_done_to_the_copy_does_nothing_to_the_original(raw, out, run):
+    code, stdout, _ = run(raw, out)
+    assert code == 0
+    assert "(files: 18 copied)" in stdout
+    before = tree(raw)
+    for path in [*out.rglob("*.jpg"), *out.rglob("*.png")]:
+        with path.open("r+b") as file:
+            file.write(b"edited in place")
+    assert tree(raw) == before
+
+
+def test_files_are_hard_linked_where_asked(raw, out, run):
+    code, stdout, _ = run(raw, out, "--link")
+    assert code == 0
+    assert "(files: 18 hard-linked)" in stdout
     assert (out / "images/training/ISIC_0000000.jpg").samefile(raw / IMAGES / "ISIC_0000000.jpg")
     assert (out / "annotations/training/ISIC_0000000.png").samefile(raw / MASKS / "ISIC_0000000_segmentation.png")
 
@@ -71,7 +84,7 @@ def test_files_are_copied_where_the_disk_cannot_link(raw, out, run, monkeypatch)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(convert_module.os, "link", refuse)
-    code, stdout, _ = run(raw, out)
+    code, stdout, _ = run(raw, out, "--link")
     assert code == 0
     assert "(files: 18 copied)" in stdout
     copy = out / "images/training/ISIC_0000000.jpg"
@@ -79,11 +92,12 @@ def test_files_are_copied_where_the_disk_cannot_link(raw, out, run, monkeypatch)
     assert copy.read_bytes() == image_bytes(0)
 
 
-def test_of_a_symbolic_link_the_file_is_taken(raw, out, run):
+@pytest.mark.parametrize("link", [[], ["--link"]])
+def test_of_a_symbolic_link_the_file_is_taken(raw, out, run, link):
     path = raw / IMAGES / "ISIC_0000000.jpg"
     path.rename(raw / "stored")
     path.symlink_to("../stored")
-    assert run(raw, out)[0] == 0
+    assert run(raw, out, *link)[0] == 0
     made = out / "images/training/ISIC_0000000.jpg"
     assert not made.is_symlink()
     assert made.read_bytes() == image_bytes(0)
@@ -121,7 +135,7 @@ def test_only_larger_training_pairs_are_shrunk(raw, out, run):
     write_folder(raw / MASKS, {"ISIC_9_segmentation.png": mask_bytes(9, (36, 50))})
     code, stdout, _ = run(raw, out, "--short-edge", 36)
     assert code == 0
-    assert "(files: 8 shrunk, 12 hard-linked)" in stdout
+    assert "(files: 8 shrunk, 12 copied)" in stdout
     for number in range(4):
         image = cv2.imread(str(out / f"images/training/ISIC_{number:07}.jpg"))
         mask = read_mask(out / f"annotations/training/ISIC_{number:07}.png")
@@ -154,13 +168,13 @@ def test_masks_that_are_not_plain_are_rewritten(tmp_path, out, run):
     raw = write_pairs(tmp_path / "raw", {f"{Path(name).stem}.jpg": image_bytes(0) for name in sources}, sources)
     code, stdout, stderr = run(raw, out, "--layout", "pairs")
     assert code == 0, stderr
-    assert "(files: 6 hard-linked, 4 rewritten)" in stdout
+    assert "(files: 6 copied, 4 rewritten)" in stdout
     expected = {name: mask for name in sources} | {"soft.png": np.where(soft > 128, np.uint8(255), np.uint8(0))}
     for name, lesion in expected.items():
         written = (out / "annotations/training" / name).with_suffix(".png")
         assert np.array_equal(cv2.imread(str(written), cv2.IMREAD_UNCHANGED), lesion)
         assert written.read_bytes()[24:26] == b"\x08\x00"
-    assert (out / "annotations/training/plain.png").samefile(raw / "masks/plain.png")
+    assert (out / "annotations/training/plain.png").read_bytes() == mask_bytes(0)
 
 
 def test_image_formats(tmp_path, out, run):

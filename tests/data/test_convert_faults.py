@@ -40,7 +40,7 @@ def test_all_kinds_of_faults_are_told_together(raw, out, run):
         "expected a whole image file. Copy or extract it again.",
         f"{raw / test_masks}: 2 of 3 files: a coloured mask "
         "(ISIC_0000007_segmentation.png, ISIC_0000008_segmentation.png), "
-        "expected gray 0 = skin and 255 = lesion. Convert it to gray.",
+        "expected gray 0 = skin and 255 = lesion. Save it with the lesion white and all else black.",
     ]
 
 
@@ -117,10 +117,12 @@ def test_output_and_input_lie_apart(raw, run):
 def test_a_full_disk_is_foreseen(raw, out, run, monkeypatch):
     usage = convert_module.shutil.disk_usage(raw)
     monkeypatch.setattr(convert_module.shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert run(raw, out)[0] == 0, "links need no space"
+    assert run(raw, out, "--link")[0] == 0, "links need no space"
     other = out.with_name("other")
-    (line,) = failure(run, other, raw, other, "--short-edge", 40)
-    assert "0 MB are free on its disk, expected about" in line
+    monkeypatch.setattr(convert_module, "clone_file", lambda *_: False)
+    for shrunk in ([], ["--short-edge", 40]):
+        (line,) = failure(run, other, raw, other, *shrunk)
+        assert "0 MB are free on its disk, expected about" in line
 
 
 def test_a_disk_that_fills_up(raw, out, run, monkeypatch):

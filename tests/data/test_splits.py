@@ -147,8 +147,34 @@ def test_an_empty_group_is_no_group(tmp_path):
     assert listing.notes == [f"{path}: 4 images have an empty group, each counts as one"]
 
 
-def test_a_table_in_another_encoding(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image_id,lesion_id\r\na,Läsion\r\nb,Läsion\r\nc,x\r\n",
+        "image_id;lesion_id;age\na;Läsion;1,5\nb;Läsion;2,5\nc;x;0\n",
+        "sep=;\nimage_id;lesion_id\na;Läsion\nb;Läsion\nc;x\n",
+        "image_id\tlesion_id\na\tLäsion\nb\tLäsion\nc\tx\n",
+        'image_id, lesion_id\na, Läsion\nb, "Läsion"\nc, x\n\n',
+        "Image_ID , Lesion_ID\na.jpg , Läsion\nb.JPG, Läsion\nclinic\\c.png, x\n",
+        '"image_id";"lesion_id"\n"a";"Läsion"\n"b";"Läsion"\n"c";"x"\n',
+    ],
+)
+def test_tables_are_read_as_programs_write_them(tmp_path, text, encoding):
     path = tmp_path / "groups.csv"
-    path.write_bytes("image_id,lesion_id\na,\xe9\n".encode("latin-1"))
-    with pytest.raises(DataError, match="expected a CSV file in UTF-8"):
-        read_groups(path, ["a"])
+    path.write_bytes(text.encode(encoding))
+    ids = ["a", "b", "clinic/c"]
+    assert read_groups(path, ids) == {"a": "Läsion", "b": "Läsion", "clinic/c": "x"}
+
+
+def test_what_was_read_is_shown(tmp_path):
+    with pytest.raises(DataError, match=r"1 of 1 images have no row \(a\), .* its first are x 1, x 2 and 1 more"):
+        read_groups(table(tmp_path, "image_id;lesion_id\nx 1;1\nx 2;2\nx 3;3\n"), ["a"])
+    with pytest.raises(DataError, match=r"the columns are Bild, lesion_id, .* Call the column of the images image_id"):
+        read_groups(table(tmp_path, "Bild;lesion_id\nx;1\n"), ["a"])
+
+
+def test_a_spreadsheet_file_is_no_table(tmp_path):
+    (tmp_path / "groups.csv").write_bytes(b"PK\x03\x04\x14\0\0\0")
+    with pytest.raises(DataError, match="it holds zero bytes, expected a table as text"):
+        read_groups(tmp_path / "groups.csv", ["a"])

@@ -1,8 +1,12 @@
 import cv2
 import numpy as np
 import pytest
+from helpers import draw_pair
 
-from lesionseg.evaluation.pictures import _box_labels, jaccard_boxes
+from lesionseg.evaluation.pictures import _box_labels, contact_sheet, jaccard_boxes
+from lesionseg.evaluation.results import ImageResult
+from lesionseg.evaluation.scores import Confusion
+from lesionseg.pixels.rle import pack_mask
 
 MEAN_BGR = (0x00, 0x5E, 0xD5)
 
@@ -49,7 +53,18 @@ def test_labels_are_narrow_and_lose_nothing():
     assert labels[0][:4] == ["mask2former_r18-", "w64_1xb8-amp-", "1650i_isic2018-", "128x128"]
 
 
-def test_dollars_in_a_name_are_no_formula():
-    (label,) = _box_labels({"$x^$": np.array([0.5])})
-    assert label.startswith(r"\$x^\$")
-    assert draw({"$x^$": np.array([0.5])}).shape[0] > 300
+@pytest.mark.parametrize("name", ["$x^$", "$$", "a$b", "$\\frac{$", "\\$a$"])
+def test_dollars_in_a_name_are_no_formula(name, tmp_path):
+    assert draw({name: np.array([0.5])}).shape[0] > 300
+    image, mask = draw_pair(0)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    cv2.imwrite(str(tmp_path / "a_mask.png"), mask)
+    lesion = mask > 128
+    row = ImageResult(
+        name,
+        str(tmp_path / "a.png"),
+        str(tmp_path / "a_mask.png"),
+        Confusion.from_masks(lesion, lesion),
+        pack_mask(lesion),
+    )
+    assert contact_sheet([row]).startswith(b"\xff\xd8")

@@ -1,3 +1,4 @@
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 from lesionseg.errors import DataError
-from lesionseg.pixels.masks import count_components, decode_mask, encode_mask, lesion_pixels, read_mask
+from lesionseg.pixels.foreground import Foreground, Marks
+from lesionseg.pixels.masks import border_share, count_components, decode_mask, encode_mask, lesion_pixels, read_mask
 
 HEIGHT, WIDTH = 20, 31
 
@@ -99,20 +101,114 @@ def test_transparent_pixels_are_an_error(gray, mode):
         decode_mask(saved(picture), "m.png")
 
 
-def test_a_coloured_mask_is_an_error(gray):
-    color = cv2.merge([gray, gray // 2, gray])
-    with pytest.raises(DataError, match=r"^m\.png: a coloured mask, expected gray 0 = skin and 255 = lesion"):
-        decode_mask(saved(Image.fromarray(color)), "m.png")
+def advised(data: bytes) -> tuple[str, str]:
+    """What an error says about a mask, and the --foreground that it advises."""
+    with pytest.raises(DataError) as caught:
+        decode_mask(data, "m.png")
+    fact, _, rest = str(caught.value).partition(", expected ")
+    found = re.search(r"--foreground (?:'(.*?)'|(\d+))", rest)
+    assert found, rest
+    return fact, found[1] or found[2]
 
 
-def test_sixteen_bits_are_an_error(gray):
-    with pytest.raises(DataError, match=r"^m\.png: a mask of type uint16, expected 8-bit gray"):
-        decode_mask(saved(Image.fromarray(gray.astype(np.uint16) * 257)), "m.png")
+@pytest.mark.parametrize(
+    ("low", "fact"),
+    [
+        (1, "m.png: a mask of the values 0 and 1, none above 128"),
+        (2, "m.png: a mask of the values 0 and 2, none above 128"),
+        (38, "m.png: a mask of the values 0 and 38, none above 128"),
+        (128, "m.png: a mask of the values 0 and 128, none above 128"),
+    ],
+)
+def test_two_low_values_are_an_error_whose_advice_mends_it(gray, low, fact):
+    data = saved(Image.fromarray((gray > 0) * np.uint8(low)))
+    said, foreground = advised(data)
+    assert (said, foreground) == (fact, str(low))
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
 
 
-def test_class_indices_are_an_error(gray):
-    with pytest.raises(DataError, match=r"^m\.png: a mask of the values 0 and 1, expected gray .* Multiply it by 255"):
-        decode_mask(saved(Image.fromarray(gray // 255)), "m.png")
+def test_numbers_of_instances_are_an_error(gray):
+    numbers = (gray > 0).astype(np.uint8)
+    numbers[15:] *= 2
+    data = saved(Image.fromarray(numbers))
+    assert advised(data) == ("m.png: a mask of the values 0, 1 and 2, none above 128", "2")
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse("1,2"))), gray)
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse("1-2"))), gray)
+
+
+@pytest.mark.parametrize("value", [1, 128])
+def test_one_low_value_is_an_error(value):
+    assert (
+        advised(saved(Image.new("L", (31, 20), value)))[0]
+        == f"m.png: a mask of the values {value} alone, none above 128"
+    )
+
+
+def test_two_high_values_are_an_error(gray):
+    assert (
+        advised(saved(Image.fromarray(200 + gray // 51)))[0] == "m.png: a mask of the values 200 and 205, all above 128"
+    )
+
+
+def test_many_low_shades_are_a_mask_without_lesion():
+    shades = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) % 129
+    assert not lesion_pixels(decode_mask(saved(Image.fromarray(shades.astype(np.uint8))), "m.png")).any()
+
+
+@pytest.mark.parametrize("red", [128, 255])
+def test_a_coloured_mask_is_an_error_whose_advice_mends_it(gray, red):
+    none = np.zeros_like(gray)
+    data = saved(Image.fromarray(np.dstack([gray // 255 * np.uint8(red), none, none])))
+    fact, foreground = advised(data)
+    assert fact == f"m.png: a coloured mask of the colours #000000 and #{red:02x}0000"
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
+
+
+def test_a_coloured_palette_is_an_error_whose_advice_mends_it(gray):
+    picture = Image.fromarray(gray // 255).convert("P")
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    fact, foreground = advised(saved(picture))
+    assert (fact, foreground) == ("m.png: a coloured mask of the palette indices 0 and 1", "1")
+    assert np.array_equal(decode_mask(saved(picture), "m.png", foreground=Foreground(Marks.parse("1"))), gray)
+
+
+def test_a_dark_palette_is_told_by_its_indices(gray):
+    picture = Image.fromarray(gray // 255).convert("P")
+    picture.putpalette([0, 0, 0, 38, 38, 38])
+    fact, foreground = advised(saved(picture))
+    assert fact == "m.png: a mask of the palette indices 0 and 1, shown as gray 0 and 38, none above 128"
+    assert foreground == "1"
+
+
+def test_a_photograph_is_no_mask():
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    with pytest.raises(DataError, match=r"^m\.png: a coloured mask, expected gray .* Save it with the lesion white"):
+        decode_mask(saved(Image.fromarray(noise)), "m.png")
+
+
+@pytest.mark.parametrize("high", [1, 255, 65535])
+def test_sixteen_bits_are_an_error_whose_advice_mends_it(gray, high):
+    data = saved(Image.fromarray((gray > 0).astype(np.uint16) * np.uint16(high)))
+    fact, foreground = advised(data)
+    assert fact == f"m.png: a mask of type uint16 with the values 0 and {high}"
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+def test_a_png_mask_is_turned_upright_like_its_image(gray, orientation, turns):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for mode in ("L", "RGBA"):
+        data = saved(Image.fromarray(gray).convert(mode), exif=exif)
+        assert np.array_equal(decode_mask(data, "m.png"), np.rot90(gray, turns))
+
+
+def test_the_border_is_the_outermost_pixels():
+    lesion = np.zeros((HEIGHT, WIDTH), bool)
+    lesion[1:-1, 1:-1] = True
+    assert (border_share(lesion), border_share(~lesion)) == (0, 1)
+    # A corner stands in a row and in a column.
+    assert border_share(np.indices((HEIGHT, WIDTH))[1] == 0) == pytest.approx((20 + 2) / (2 * 20 + 2 * 31))
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
@@ -140,7 +236,9 @@ def test_a_size_beyond_reason_is_an_error():
 
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    with pytest.raises(DataError, match="not a readable picture"):
+    with pytest.raises(
+        DataError, match=r"^m\.png: 100000x100000 pixels, 10000000000 in all, expected at most 1073741824"
+    ):
         decode_mask(data, "m.png")
 
 

@@ -1,3 +1,6 @@
+import os
+import struct
+import zlib
 from io import BytesIO
 
 import cv2
@@ -7,7 +10,7 @@ from helpers import draw_pair
 from PIL import Image, ImageOps
 
 from lesionseg.errors import DataError
-from lesionseg.pixels.pictures import decode_image, encode_jpeg, encoded_size, picture_size
+from lesionseg.pixels.pictures import decode_image, encode_jpeg, encoded_size, picture_size, read_image
 from lesionseg.pixels.shrink import shrink_image, shrink_mask, shrunk_size
 
 
@@ -139,13 +142,29 @@ def test_the_short_edge_is_met_and_nothing_grows(size, short_edge, expected):
     assert shrunk_size(*size, short_edge) == expected
 
 
+# Orientation 6, to be turned by a quarter, as Lightroom writes it beside or in place of EXIF, and as EXIF has it.
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+LYING = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+
 def saved(form, size=(31, 20), orientation=None, **options):
-    exif = Image.Exif()
     if orientation:
+        exif = Image.Exif()
         exif[0x0112] = orientation
+        options["exif"] = exif
     file = BytesIO()
-    Image.new("RGB", size).save(file, form, exif=exif, **options)
+    Image.new("RGB", size).save(file, form, **options)
     return file.getvalue()
+
+
+def with_chunk(png, kind, data, before=b"IDAT"):
+    """A PNG file with one more chunk."""
+    place = png.index(before) - 4
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:place] + chunk + png[place:]
 
 
 @pytest.mark.parametrize(
@@ -157,19 +176,109 @@ def saved(form, size=(31, 20), orientation=None, **options):
         (saved("JPEG", orientation=3), (20, 31)),
         (saved("JPEG", orientation=6), (31, 20)),
         (saved("PNG", orientation=6), (31, 20)),
+        (saved("PNG", orientation=8), (31, 20)),
         (saved("BMP"), (20, 31)),
+        (saved("TIFF"), (20, 31)),
+        (saved("TIFF", orientation=6), (31, 20)),
+        (saved("WEBP", orientation=6), (31, 20)),
+        (saved("JPEG2000"), (20, 31)),
+        (saved("PPM"), (20, 31)),
+        # Metadata that is no TIFF, and an orientation that OpenCV does not look for.
+        (saved("JPEG", exif=b"Exif\0\0no TIFF"), (20, 31)),
+        (with_chunk(saved("PNG"), b"eXIf", b"\0\x08\0\x02\x01\x12\0\x03"), (20, 31)),
+        (saved("JPEG", xmp=XMP), (20, 31)),
+        (saved("JPEG", xmp=XMP, orientation=8), (31, 20)),
+        # Found behind the pixels, too.
+        (with_chunk(saved("PNG"), b"eXIf", LYING, before=b"IEND"), (31, 20)),
         # Bytes that fill up before a marker.
         (saved("JPEG").replace(b"\xff\xdb", b"\xff\xff\xff\xdb", 1), (20, 31)),
     ],
 )
-def test_the_size_in_the_header_is_that_of_the_upright_picture(data, shape):
-    assert encoded_size(data, "a") == picture_size(BytesIO(data), "a") == decode_image(data, "a").shape[:2] == shape
+def test_the_size_in_the_header_is_that_of_the_upright_picture(tmp_path, data, shape):
+    assert encoded_size(data, "a") == decode_image(data, "a").shape[:2] == shape
+    (tmp_path / "a").write_bytes(data)
+    assert picture_size(tmp_path / "a") == shape
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00\x00" * 9])
-def test_a_header_without_a_size_is_an_error(data):
-    with pytest.raises(DataError, match=r"^a: not a readable picture"):
-        encoded_size(data, "a")
+@pytest.mark.parametrize(
+    ("data", "fact"),
+    [
+        (b"", "not a readable picture"),
+        (b"no picture", "not a readable picture"),
+        (b"\xff\xd8", "the file breaks off"),
+        (b"\xff\xd8\xff", "the file breaks off"),
+        (b"\xff\xd8\xff\xe0\x00\x00" * 9, "the file breaks off"),
+        (b"\xff\xd8\xff\xe0\x00\x00" * 9 + b"\xff\xd9", "not a readable picture"),
+    ],
+)
+def test_a_header_without_a_size_is_an_error(tmp_path, data, fact):
+    (tmp_path / "a").write_bytes(data)
+    for read in (lambda: encoded_size(data, "a"), lambda: picture_size(tmp_path / "a")):
+        with pytest.raises(DataError, match=f"a: {fact}"):
+            read()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("extension", [".png", ".tif", ".ppm"])
+def test_few_bits_in_16_use_all_8(bits, extension):
+    image = draw_pair(0)[0]
+    image[0, 0] = 255
+    deep = image.astype(np.uint16) << (bits - 8)
+    data = cv2.imencode(extension, deep)[1].tobytes()
+    assert np.array_equal(decode_image(data, "a"), image)
+
+
+def test_a_reduced_picture_has_8_bits_too():
+    deep = np.full((20, 32, 3), 4095, np.uint16)
+    decoded = decode_image(cv2.imencode(".png", deep)[1].tobytes(), "a", reduction=2)
+    assert np.array_equal(decoded, np.full((10, 16, 3), 255, np.uint8))
+
+
+def test_numbers_of_32_bits_are_no_picture():
+    data = cv2.imencode(".tif", np.ones((20, 31), np.float32))[1].tobytes()
+    with pytest.raises(DataError, match=r"^a: a picture of type float32, expected 8 or 16 bits .* Save it as an 8-bit"):
+        decode_image(data, "a")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "HEIC"),
+        (bytes(128) + b"DICM" + bytes(200), "DICOM"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(data, kind):
+    for read in (decode_image, encoded_size):
+        with pytest.raises(DataError, match=f"^a.jpg: {kind} by its content, expected .* Convert it"):
+            read(data, "a.jpg")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM"])
+def test_more_pixels_than_allowed_are_told_before_they_are_decoded(form, monkeypatch):
+    data = saved(form)
+    assert decode_image(data, "a", max_pixels=620).shape == (20, 31, 3)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError, match=r"^a: 31x20 pixels, 620 in all, expected at most 619\. .* --max-pixels 620\."):
+        decode_image(data, "a", max_pixels=619)
+
+
+def test_a_picture_larger_than_the_memory_is_an_error(monkeypatch):
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(DataError, match=r"^a: 31x20 pixels are more than the free memory holds"):
+        decode_image(saved("JPEG"), "a")
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    for read in (read_image, picture_size):
+        with pytest.raises(DataError, match=r"a\.jpg: a pipe or a device, expected a regular file"):
+            read(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (65, 97), (66, 98), (128, 256)])

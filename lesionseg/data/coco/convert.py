@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lesionseg import __version__
-from lesionseg.data.coco.lists import category_ids, check_lists, make_sizes_whole, mask_name, read_lists
+from lesionseg.data.coco.derive import make_plain
+from lesionseg.data.coco.lists import category_ids, check_lists, mask_name, read_lists
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
 from lesionseg.data.release.pairs import SPLITS, Listing, Named, Pair
@@ -142,7 +143,7 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
     coco = read_lists(path)
-    make_sizes_whole(coco["images"])
+    make_plain(coco)
     check_lists(path, coco)
     wanted = category_ids(path, coco, category)
     annotations = defaultdict(list)
@@ -268,7 +269,7 @@ def _annotate(pair: Pair, style: Style) -> _Annotated:
     assert pair.image.path is not None
     assert pair.mask.path is not None
     lesion = lesion_pixels(read_mask(pair.mask.path))
-    (height, width), size = lesion.shape, picture_size(pair.image.path, pair.image.path)
+    (height, width), size = lesion.shape, picture_size(pair.image.path)
     if size != (height, width):
         raise DataError(
             f"{pair.mask.path}: {width}x{height} pixels, expected the {size[1]}x{size[0]} of {pair.image.path}. "

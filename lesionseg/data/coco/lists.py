@@ -3,12 +3,13 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lesionseg.data.names import image_id
 from lesionseg.errors import DataError, first_names
+from lesionseg.files import read_file
 
 Entry = dict[str, Any]
 # Of entries that a check has found at fault, what makes the fault, and what was expected with the next step.
@@ -26,8 +27,11 @@ def read_lists(path: Path) -> dict[str, list[Entry]]:
         DataError: not JSON, or without the lists images, annotations and categories.
         OSError: the file cannot be read.
     """
+    data = read_file(path)
+    if not data.strip():
+        raise DataError(f"{path}: an empty file, expected COCO. Export it again.")
     try:
-        coco = json.loads(path.read_bytes())
+        coco = _read_json(data)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}), expected COCO. Export it again.") from None
     missing = [
@@ -40,14 +44,6 @@ def read_lists(path: Path) -> dict[str, list[Entry]]:
     if missing:
         raise DataError(f"{path}: no list of {' or '.join(missing)} in it, expected COCO. Export it as COCO instances.")
     return coco
-
-
-def make_sizes_whole(images: Iterable[Entry]) -> None:
-    """Change sizes such as 72.0, as some tools export them, to whole numbers; others are left to `check_lists`."""
-    for image in images:
-        for key in ("height", "width"):
-            if isinstance(image.get(key), float) and image[key].is_integer():
-                image[key] = int(image[key])
 
 
 def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
@@ -88,29 +84,32 @@ def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
     _raise_faults(path, checks)
 
 
-def check_annotations(path: Path, coco: Mapping[str, list[Entry]]) -> None:
-    """Raise DataError where annotations in checked lists lack what training needs: an id each, area and bbox."""
+def check_usable(path: Path, coco: Mapping[str, list[Entry]], names: Collection[str]) -> None:
+    """Raise DataError where annotations in checked lists would be left out of a training, with a line for each reason.
+
+    Args:
+        path: what an error calls the file.
+        coco: its lists.
+        names: of the categories that are trained.
+    """
     annotations = coco["annotations"]
+    ids = {entry["id"] for entry in coco["categories"] if entry["name"] in names}
     checks = (
         (
-            [entry.get("image_id") for entry in annotations if not _has_id(entry)],
-            f"of {len(annotations)} annotations have no id",
-            "one each; named are their images. Number them.",
+            [entry.get("id") for entry in annotations if entry.get("iscrowd")],
+            f"of {len(annotations)} annotations have iscrowd 1",
+            "0, as crowds are left out of training and scores. CVAT writes 1 for brush masks: where each is a lesion, "
+            'write "iscrowd": 0 in their entries, and nothing else has to change.',
         ),
         (
-            _repeated(entry["id"] for entry in annotations if _has_id(entry)),
-            "annotation ids occur more than once",
-            "one annotation each. Renumber them.",
+            [entry.get("id") for entry in annotations if entry.get("ignore")],
+            f"of {len(annotations)} annotations have ignore set",
+            'lesions to train on. Write "ignore": 0 in their entries, or remove them.',
         ),
         (
-            [entry.get("id") for entry in annotations if not _are_numbers([entry.get("area")], 1)],
-            f"of {len(annotations)} annotations have no area",
-            "a number of pixels. Export them again.",
-        ),
-        (
-            [entry.get("id") for entry in annotations if not _are_numbers(entry.get("bbox"), 4)],
-            f"of {len(annotations)} annotations have no bbox of four numbers",
-            "[x, y, width, height] in pixels. Export them again.",
+            [entry.get("id") for entry in annotations if entry["category_id"] not in ids],
+            f"of {len(annotations)} annotations are of other categories",
+            f"{', '.join(names)} alone. Remove them, or set metainfo in the config.",
         ),
     )
     _raise_faults(path, checks)
@@ -141,6 +140,14 @@ def category_ids(path: Path, coco: Mapping[str, list[Entry]], category: str | No
 def mask_name(image: Entry) -> PurePosixPath:
     """The path of an image's mask below the folder of the masks."""
     return PurePosixPath(f"{image_id(image['file_name'])}.png")
+
+
+def _read_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError:
+        # Programs on Windows write the encoding of the country; in Europe and America that is this one.
+        return json.loads(data.decode("cp1252"))
 
 
 def _name_checks(images: Sequence[Entry]) -> Sequence[Check]:
@@ -181,7 +188,7 @@ def _raise_faults(path: Path, checks: Iterable[Check]) -> None:
 
 
 def _has_id(entry: Entry) -> bool:
-    return isinstance(entry.get("id"), (int, str))
+    return type(entry.get("id")) in (int, str)
 
 
 def _has_name(image: Entry) -> bool:
@@ -207,16 +214,8 @@ def _can_be_written(image: Entry) -> bool:
     return all(len(part) <= _LONGEST_NAME and b"\0" not in part for part in parts)
 
 
-def _are_numbers(values: Any, count: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == count
-        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
-    )
-
-
 def _refers(annotation: Entry, key: str, ids: set[int | str]) -> bool:
-    return isinstance(annotation.get(key), (int, str)) and annotation[key] in ids
+    return type(annotation.get(key)) in (int, str) and annotation[key] in ids
 
 
 def _repeated(values: Iterable[int | str]) -> list[int | str]:

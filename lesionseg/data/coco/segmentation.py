@@ -121,6 +121,12 @@ def read_segmentation(segmentation: Any, height: int, width: int, name: str) -> 
     raise DataError(f"{name}: it has no segmentation, expected RLE or polygons. Draw its outline, or remove it.")
 
 
+def box_and_area(parts: np.ndarray | list[np.ndarray], height: int, width: int) -> tuple[list[float], int]:
+    """The box [x, y, width, height] and the area of what `read_segmentation` has read, both in pixels."""
+    rle = _to_rle(parts, height, width)
+    return mask_api.toBbox(rle).tolist(), int(mask_api.area(rle))
+
+
 def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
     """Decode the segmentation of an annotation; the union, where it has several polygons.
 
@@ -131,10 +137,15 @@ def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -
     """
     parts = read_segmentation(segmentation, height, width, name)
     if isinstance(parts, list):
-        rles = mask_api.frPyObjects([corners.ravel() for corners in parts], height, width)
-        return mask_api.decode(mask_api.merge(rles))
+        return mask_api.decode(_to_rle(parts, height, width))
     values = np.arange(len(parts)) % 2
     return np.repeat(values.astype(np.uint8), parts).reshape(height, width, order="F")
+
+
+def _to_rle(parts: np.ndarray | list[np.ndarray], height: int, width: int) -> dict[str, Any]:
+    if isinstance(parts, list):
+        return mask_api.merge(mask_api.frPyObjects([corners.ravel() for corners in parts], height, width))
+    return mask_api.frPyObjects(dict(size=[height, width], counts=parts.tolist()), height, width)
 
 
 def _read_rle(rle: dict[str, Any], height: int, width: int, name: str) -> np.ndarray:
@@ -186,10 +197,16 @@ def _read_polygons(polygons: Sequence[Any], height: int, width: int, name: str) 
         corners = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
     except (TypeError, ValueError, OverflowError):
         corners = []
-    if not corners or min(map(len, corners)) < 3:
+    if not corners:
         raise DataError(
             f"{name}: its segmentation is no list of polygons, expected [[x1, y1, x2, y2, x3, y3, ...], ...]. "
             "Export the annotation again."
+        )
+    if thin := [number for number, polygon in enumerate(corners, 1) if len(polygon) < 3]:
+        points = len(corners[thin[0] - 1])
+        raise DataError(
+            f"{name}: its polygon {thin[0]} of {len(corners)} has {points} points, expected three or more. Remove that "
+            "polygon from its list, or the annotation where it is the only one."
         )
     points = np.concatenate(corners)
     # Written so that NaN is outside; pycocotools ends the program at NaN and at very large numbers.

@@ -1,15 +1,14 @@
 """The data set folder with its COCO files as MMDetection sees it."""
 
-from contextlib import redirect_stdout
-from io import StringIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
-from lesionseg.data.coco.lists import check_annotations, check_lists, read_lists
-from lesionseg.data.coco.segmentation import read_segmentation
+from lesionseg.data.coco.derive import derive, find_names
+from lesionseg.data.coco.lists import check_usable
+from lesionseg.data.datasets.coco_index import CheckedCOCO, read_checked
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
@@ -25,6 +24,7 @@ class LesionCocoDataset(CocoDataset):
     `data_prefix['seg']` is given, each sample's `seg_map_path` is its mask there, with the image's name or the
     release's (`<id>_segmentation.png`).
 
+    Boxes, areas and ids of annotations are made anew where they are not what they have to be; `summary` tells it.
     Upstream drops silently what it cannot use; here it is an error. The one exception are training images
     without an instance, which `filter_cfg` may leave out; `summary` counts them.
 
@@ -57,21 +57,22 @@ class LesionCocoDataset(CocoDataset):
                 f"{path}: no such file, expected the instances of this split. Run tools/masks2coco.py "
                 "DATASET, or set data_root (--cfg-options data_root=DIR)."
             )
-        coco = read_lists(path)
-        check_lists(path, coco)
-        check_annotations(path, coco)
+        coco = read_checked(path)
         self._check_categories([category["name"] for category in coco["categories"]])
-        # pycocotools prints what it does.
-        with redirect_stdout(StringIO()):
-            samples = super().load_data_list()
-        self._check_annotations(samples, len(coco["annotations"]))
-        self._check_folder(coco["images"], image_root)
-        self._check_images(coco)
+        check_usable(path, coco, self.metainfo["classes"])
+        self._check_folder(coco, image_root)
+        self._check_sizes(coco["images"], image_root)
+        notes = derive(path, coco)
+        self.COCOAPI = lambda _: CheckedCOCO(coco)
+        samples = super().load_data_list()
+        del self.COCOAPI
+        usable = sum("mask" in instance for sample in samples for instance in sample["instances"])
+        assert usable == len(coco["annotations"]), (path, usable)
         for sample in samples:
             sample["image_id"] = image_id(Path(sample["img_path"]).relative_to(image_root))
         if self.data_prefix.get("seg"):
             self._find_masks(samples)
-        self.summary = _summary(samples)
+        self.summary = "; ".join([_summary(samples), *notes])
         return samples
 
     def _check_categories(self, names: list[str]) -> None:
@@ -81,20 +82,11 @@ class LesionCocoDataset(CocoDataset):
                 f"tools/masks2coco.py DATASET --overwrite --category {absent[0]}, or set metainfo in the config."
             )
 
-    def _check_annotations(self, samples: list[dict], annotations: int) -> None:
-        alive = [instance for sample in samples for instance in sample["instances"]]
-        usable = sum(not instance["ignore_flag"] and "mask" in instance for instance in alive)
-        if usable < annotations:
-            raise DataError(
-                f"{self.ann_file}: {annotations - usable} of {annotations} annotations cannot be used (crowds, boxes "
-                "thinner than a pixel or outside the image, other categories, or no mask), expected all to be. Run "
-                "tools/masks2coco.py DATASET --overwrite, with --min-area to leave specks out."
-            )
-
-    def _check_folder(self, images: list[dict], root: Path) -> None:
+    def _check_folder(self, coco: dict[str, list[dict]], root: Path) -> None:
         """Compare the list of images with the folder."""
-        listed = {str(PurePosixPath(image["file_name"])) for image in images}
         files = list_files(root)
+        find_names(coco, [source.name for source in files])
+        listed = {image["file_name"] for image in coco["images"]}
         there = {source.name for source in files if is_picture(source.name)}
         missing, others = sorted(listed - {source.name for source in files}), sorted(there - listed)
         for names, fact in (
@@ -107,15 +99,12 @@ class LesionCocoDataset(CocoDataset):
                     "was made. Run tools/masks2coco.py DATASET --overwrite."
                 )
 
-    def _check_images(self, coco: dict[str, list[dict]]) -> None:
-        """Compare the size of every image with its file, and its segmentations with that size."""
-        images = {image["id"]: image for image in coco["images"]}
-        root = Path(self.data_prefix["img"])
-        paths = [root / image["file_name"] for image in images.values()]
-        sizes = list(map_files(lambda path: picture_size(path, path), paths))
+    def _check_sizes(self, images: list[dict], root: Path) -> None:
+        """Compare the size of every image with its file."""
+        sizes = list(map_files(picture_size, [root / image["file_name"] for image in images]))
         wrong = [
             f"{image['file_name']}: {width}x{height}, listed {image['width']}x{image['height']}"
-            for image, (height, width) in zip(images.values(), sizes, strict=True)
+            for image, (height, width) in zip(images, sizes, strict=True)
             if (height, width) != (image["height"], image["width"])
         ]
         if wrong:
@@ -123,10 +112,6 @@ class LesionCocoDataset(CocoDataset):
                 f"{self.ann_file}: {len(wrong)} of {len(images)} images have other sizes than listed "
                 f"({first_names(wrong)}), expected those of the files. Run tools/masks2coco.py DATASET --overwrite."
             )
-        for annotation in coco["annotations"]:
-            image = images[annotation["image_id"]]
-            name = f"{self.ann_file}: annotation {annotation['id']} of {image['file_name']}"
-            read_segmentation(annotation.get("segmentation"), image["height"], image["width"], name)
 
     def _find_masks(self, samples: list[dict]) -> None:
         ids = [sample["image_id"] for sample in samples]

@@ -74,7 +74,7 @@ def _look(cache: MaskCache, image: str, mask: str) -> tuple[int, int] | str:
             cache.keep(mask, read_at, packed)
             known = packed.shape, packed.lesion_pixels
         (height, width), lesion = known
-        image_height, image_width = picture_size(image, image)
+        image_height, image_width = picture_size(image)
     except DataError as error:
         return str(error)
     except OSError as error:

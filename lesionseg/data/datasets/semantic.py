@@ -6,7 +6,8 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture
+from lesionseg.data.lists import read_lines
+from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture, listed_id
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
@@ -56,8 +57,7 @@ class ISICDataset(BaseSegDataset):
     def _listed_ids(self) -> list[str] | None:
         if not self.ann_file:
             return None
-        lines = Path(self.ann_file).read_text().splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return [listed_id(line) for line in read_lines(self.ann_file)]
 
 
 def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:

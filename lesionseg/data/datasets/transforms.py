@@ -1,7 +1,6 @@
 """Loading and augmentation that MMCV and MMSegmentation lack."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,11 +10,10 @@ from mmseg.datasets.transforms import Albu
 
 from lesionseg.data.datasets.mask_cache import packed_mask
 from lesionseg.errors import DataError
+from lesionseg.files import read_file
 from lesionseg.pixels.masks import lesion_pixels, read_mask
-from lesionseg.pixels.pictures import decode_picture, encoded_size
+from lesionseg.pixels.pictures import decode_image, encoded_size
 from lesionseg.pixels.shrink import shrink_mask
-
-_REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
 
 @TRANSFORMS.register_module()
@@ -39,10 +37,10 @@ class LoadLesionImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         path = results["img_path"]
-        data = Path(path).read_bytes()
+        data = read_file(path)
         height, width = encoded_size(data, path)
         reduction = self._reduction(min(height, width))
-        image = decode_picture(data, path, _REDUCED.get(reduction, cv2.IMREAD_COLOR))
+        image = decode_image(data, path, reduction=reduction)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=(height, width), decode_reduction=reduction)
         return results
 

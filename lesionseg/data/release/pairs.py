@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lesionseg.data.names import image_id, is_picture, without_ending
+from lesionseg.data.names import image_id, is_picture, left_out, plain, without_ending
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
@@ -75,10 +75,7 @@ class Listing:
         names = defaultdict(list)
         for source in sources:
             names[source.part].append(source.name)
-        self.notes += [
-            f"{part}: left out {len(others)} files that are no {what} ({first_names(others)})"
-            for part, others in names.items()
-        ]
+        self.notes += [f"{part}: {note}" for part, others in names.items() for note in left_out(others, f"no {what}")]
 
     def _one_a_name(self, named: "Named") -> dict[str, Source]:
         found: dict[str, Source] = {}
@@ -164,10 +161,22 @@ def _named_folders(raw: Path, pattern: str) -> dict[Path, str]:
     fixed = next((index for index, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
     base = raw.joinpath(*parts[:fixed])
     rest = "/".join(parts[fixed:])
-    folders = sorted(folder for folder in base.glob(rest) if folder.is_dir()) if rest else []
+    folders = sorted(folder for folder in _glob(base, rest) if folder.is_dir())
     if not folders:
         raise DataError(f"{raw / pattern}: no such folder, expected one that holds pictures. Check the path.")
     return {folder: "".join(f"{part}/" for part in folder.relative_to(base).parts[:-1]) for folder in folders}
+
+
+def _glob(base: Path, pattern: str) -> list[Path]:
+    """What a pattern stands for; where brackets in it stand for nothing, they belong to names."""
+    if not pattern:
+        return []
+    try:
+        return list(base.glob(pattern)) or list(base.glob(pattern.replace("[", "[[]")))
+    except ValueError as error:
+        raise DataError(
+            f"{base / pattern}: not a pattern ({error}), expected one such as '*/image'. Correct it."
+        ) from error
 
 
 def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] = ()) -> dict[Path, str]:
@@ -203,8 +212,8 @@ def _sort_out(
             if not is_picture(source.name):
                 others.append(source)
                 continue
-            id = prefix + image_id(source.name)
-            bare = without_ending(id, suffix)
+            id = image_id(prefix + source.name)
+            bare = without_ending(id, plain(suffix))
             if root in mask_roots and (bare or root not in image_roots):
                 masks.append((bare or id, source))
             else:

@@ -1,6 +1,5 @@
 """Random splits that are the same on every machine, and keep groups of images together."""
 
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+from lesionseg.data.lists import read_table
 from lesionseg.data.names import listed_id
 from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.errors import DataError, first_names
@@ -81,8 +81,9 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
     """Read which images show one lesion or come from one patient.
 
     Args:
-        path: a CSV file with a header and a row for each image, such as HAM10000_metadata.csv. Images are
-            named by their id, with or without its sub-folders and the extension of the file.
+        path: a table with a header and a row for each image, such as HAM10000_metadata.csv; see
+            `lesionseg.data.lists.read_table`. Images are named by their id, with or without its sub-folders and the
+            extension of the file.
         ids: the images that need a group.
         column: the header of the groups; by default patient_id or lesion_id, whichever is there.
 
@@ -93,22 +94,22 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
         DataError: no such columns, or images that are missing or have two groups.
         OSError: the file cannot be read.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: {error}, expected a CSV file in UTF-8. Save it as such.") from error
-    header = [name for name in (rows[0] if rows else {}) if name]
-    id_column = next((name for name in _ID_COLUMNS if name in header), None)
-    columns = [name for name in ([column] if column else _GROUP_COLUMNS) if name in header]
+    wanted = [column] if column else _GROUP_COLUMNS
+    header, rows = read_table(path, [*_ID_COLUMNS, *wanted])
+    there = {name.lower(): name for name in reversed(header)}
+    id_column = next((there[name] for name in _ID_COLUMNS if name in there), None)
+    columns = [there[name.lower()] for name in wanted if name.lower() in there]
     if id_column is None or len(columns) != 1:
+        step = "Choose the column of the groups with --group-column."
+        if id_column is None:
+            step = f"Call the column of the images {_ID_COLUMNS[0]}."
         raise DataError(
-            f"{path}: the columns are {', '.join(header) or 'none'}, expected one of {', '.join(_ID_COLUMNS)} and "
-            f"{column or ' or '.join(_GROUP_COLUMNS)}. Choose the column of the groups with --group-column."
+            f"{path}: the columns are {', '.join(filter(None, header)) or 'none'}, expected one of "
+            f"{', '.join(_ID_COLUMNS)} and {column or ' or '.join(_GROUP_COLUMNS)}. {step}"
         )
     groups_of = defaultdict(set)
     for row in rows:
-        groups_of[listed_id(row[id_column] or "")].add(row[columns[0]] or "")
+        groups_of[listed_id(row[id_column])].add(row[columns[0]])
     found = {id: groups_of.get(id) or groups_of.get(PurePosixPath(id).name, set()) for id in ids}
     for fact, wrong in (
         ("have no row", [id for id, groups in found.items() if not groups]),
@@ -116,7 +117,7 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
     ):
         if wrong:
             raise DataError(
-                f"{path}: {len(wrong)} of {len(ids)} images {fact} ({first_names(wrong)}), "
-                f"expected one row for each {id_column}. Correct the table."
+                f"{path}: {len(wrong)} of {len(ids)} images {fact} ({first_names(wrong)}), expected one row for each "
+                f"{id_column}; its first are {first_names(list(groups_of), 2) or 'none'}. Correct the table."
             )
     return {id: group for id, (group,) in found.items() if group}

@@ -1,0 +1,179 @@
+"""What the first bytes of a picture file say: its size, whether it lies on its side, and formats not read here.
+
+Nothing is decoded, and of a large file little more is read than its header. Whether a picture is turned is not worked
+out anew, which would be a second opinion on EXIF: OpenCV is given a picture of a few pixels with the same metadata.
+"""
+
+import re
+from collections.abc import Iterator
+from mmap import mmap
+
+import cv2
+import numpy as np
+
+Data = bytes | mmap
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8"
+# Markers of a JPEG file (ITU-T T.81, table B.1): frame headers, all but those that mean something else; EXIF's; the
+# first scan, in whose pixels no end mark can occur by chance.
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_APP1 = 0xE1
+JPEG_SCAN = 0xDA
+# Chunks of a PNG file that may say how it is turned; ImageMagick writes EXIF as text.
+_PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
+_SMALL = np.zeros((8, 16), np.uint8)
+
+# Formats that people have, by what stands at a place in the file. OpenCV may or may not read AVIF and GIF.
+_FOREIGN = (
+    (4, (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypheim", b"ftypheis", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    (4, (b"ftypavif", b"ftypavis"), "AVIF"),
+    (4, (b"ftypcrx ",), "a camera's raw format"),
+    (4, (b"ftyp",), "a video"),
+    (128, (b"DICM",), "DICOM"),
+    (0, (b"GIF8",), "GIF"),
+    (0, (b"%PDF",), "PDF"),
+    (0, (b"8BPS",), "a Photoshop file"),
+    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
+    (0, (b"PK\x03\x04",), "a zip archive"),
+    (0, (b"\x1f\x8b",), "a gzip archive"),
+    (0, (b"version https://git-lfs",), "a pointer of Git LFS"),
+    (0, (b"\x5c\x01\0\0", b"\x6e\x2b\x31\0", b"\x6e\x69\x31\0"), "NIfTI"),
+    (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIU\0"), "a camera's raw format"),
+    (8, (b"CR\x02\0", b"CR\x03\0"), "a camera's raw format"),
+)
+
+
+def stored_size(data: Data) -> tuple[int, int] | None:
+    """Read the (height, width) that the header states, before the picture is turned; None where it is not known."""
+    start = data[:64]
+    if start.startswith(PNG_START):
+        width, height = (int.from_bytes(start[at : at + 4], "big") for at in (16, 20))
+    elif start.startswith(JPEG_START):
+        height, width = _jpeg_size(data)
+    elif start.startswith(b"BM") and len(start) >= 26:
+        width, height = (abs(int.from_bytes(start[at : at + 4], "little", signed=True)) for at in (18, 22))
+    elif start.startswith((b"II*\0", b"MM\0*")):
+        height, width = _tiff_size(data)
+    elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        height, width = _webp_size(start)
+    elif start.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
+        height, width = _jpeg2000_size(data[:4096])
+    elif match := re.match(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s", data[:4096]):
+        width, height = map(int, match.groups())
+    else:
+        return None
+    return (height, width) if height and width else None
+
+
+def is_plain(data: Data) -> bool:
+    """Whether size and turning stand in the header: of JPEG and PNG files; others have to be decoded."""
+    return data[:8] == PNG_START or data[:2] == JPEG_START
+
+
+def is_lying(data: Data) -> bool:
+    """Whether OpenCV swaps height and width of a JPEG or PNG file, as its orientation says."""
+    small = _small_jpeg(data) if data[:2] == JPEG_START else _small_png(data)
+    if small is None:
+        return False
+    picture = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
+    return picture is not None and picture.shape[:2] == _SMALL.shape[::-1]
+
+
+def foreign_format(data: Data) -> str | None:
+    """The name of a format that is not read here, as far as it is known; None for all others."""
+    return next((name for place, starts, name in _FOREIGN if data[place : place + 32].startswith(starts)), None)
+
+
+def jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
+    """Yield marker and place of each segment of a JPEG file, up to its first scan; nothing for other files."""
+    place = 2 if data[:2] == JPEG_START else len(data)
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:
+            # Any number of fill bytes may precede a marker.
+            place += 1
+            continue
+        yield marker, place
+        if marker == JPEG_SCAN:
+            return
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+
+
+def _png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, place and end of each chunk of a PNG file."""
+    place = len(PNG_START)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        yield data[place + 4 : place + 8], place, end
+        place = end
+
+
+def _jpeg_size(data: Data) -> tuple[int, int]:
+    for marker, place in jpeg_segments(data):
+        if marker in _JPEG_FRAMES and place + 9 <= len(data):
+            height, width = (int.from_bytes(data[at : at + 2], "big") for at in (place + 5, place + 7))
+            return height, width
+    return 0, 0
+
+
+def _tiff_size(data: Data) -> tuple[int, int]:
+    order = "little" if data[:2] == b"II" else "big"
+
+    def number(place: int, length: int) -> int:
+        return int.from_bytes(data[place : place + length], order)
+
+    sizes = {}
+    directory = number(4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
+        # 3 is a number of two bytes, and anything else here one of four.
+        sizes[number(entry, 2)] = number(entry + 8, 2 if number(entry + 2, 2) == 3 else 4)
+    return sizes.get(_TIFF_HEIGHT, 0), sizes.get(_TIFF_WIDTH, 0)
+
+
+def _webp_size(start: bytes) -> tuple[int, int]:
+    kind = start[12:16]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(start[at : at + 3], "little") for at in (24, 27))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (int.from_bytes(start[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    return height, width
+
+
+def _jpeg2000_size(start: bytes) -> tuple[int, int]:
+    place = start.find(b"\xff\x4f\xff\x51")
+    if place < 0:
+        box = start.find(b"ihdr")
+        height, width = (int.from_bytes(start[at : at + 4], "big") for at in (box + 4, box + 8))
+        return (height, width) if box >= 0 else (0, 0)
+    right, bottom, left, top = (int.from_bytes(start[at : at + 4], "big") for at in range(place + 8, place + 24, 4))
+    return bottom - top, right - left
+
+
+def _small_jpeg(data: Data) -> bytes | None:
+    """A JPEG file of `_SMALL` with the metadata of this one; None where it has none."""
+    metadata = b"".join(
+        data[place : place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")]
+        for marker, place in jpeg_segments(data)
+        if marker == _JPEG_APP1
+    )
+    return JPEG_START + metadata + cv2.imencode(".jpg", _SMALL)[1].tobytes()[2:] if metadata else None
+
+
+def _small_png(data: Data) -> bytes | None:
+    """A PNG file of `_SMALL` with the metadata of this one; None where it has none."""
+    before, after = [], []
+    chunks = before
+    for kind, place, end in _png_chunks(data):
+        if kind == b"IDAT":
+            chunks = after
+        elif kind in _PNG_METADATA:
+            chunks.append(data[place:end])
+    if not before and not after:
+        return None
+    small = cv2.imencode(".png", _SMALL)[1].tobytes()
+    return small[:33] + b"".join(before) + small[33:-12] + b"".join(after) + small[-12:]
