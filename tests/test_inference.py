@@ -207,3 +207,21 @@ def test_models_that_do_not_do(model, folder):
         Segmenter(model, engine="ncnn")
     with pytest.raises(DataError, match=r"has no instances to choose from"):
         Segmenter(model, min_score=0.5)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "image: NoneType, expected a path or an array as cv2.imread gives it"),
+        ("nowhere.jpg", "nowhere.jpg: No such file or directory, expected a picture file"),
+        ([1, 2], "image: list, expected a path or an array"),
+        (np.zeros((0, 5, 3), np.uint8), "image: an array of shape"),
+    ],
+)
+def test_what_is_no_image_is_an_error(model, image, message):
+    with pytest.raises(DataError, match=message):
+        Segmenter(model).predict(image)
+
+
+def test_no_images_have_no_predictions(model):
+    assert Segmenter(model).predict_batch([]) == []

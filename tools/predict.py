@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_paths(args.model, args.checkpoint)
     from lesionseg.commands.predict import Outputs, predict_files
     from lesionseg.inference import PostProcessing, Segmenter
+    from lesionseg.pixels.pictures import MAX_PIXELS
 
     postprocess = PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest)
     outputs = Outputs(args.out, args.overlay, args.probability)
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
-    rows, faults = predict_files(segmenter, inputs.images, outputs, args.batch_size)
+    rows, faults = predict_files(segmenter, inputs.images, outputs, args.batch_size, args.max_pixels or MAX_PIXELS)
     if faults:
         print(f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above", file=sys.stderr)
     empty = sum(row.components == 0 for row in rows)
@@ -82,6 +83,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write <id>_probability.png, 8-bit gray, 255 times the probability; what is above 128 is the mask "
         "as the model gave it",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        help="refuse images of more pixels, which may take all memory (default: 268435456, as 16384x16384)",
     )
     _add_model_arguments(parser.add_argument_group("model"))
     _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))

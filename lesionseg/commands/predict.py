@@ -15,13 +15,13 @@ import numpy as np
 from lesionseg.cli import progress
 from lesionseg.data.names import LONGEST_NAME, is_too_long
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import write_bytes, write_text
+from lesionseg.files import clear_scratch, write_bytes, write_text
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import LESION_ABOVE, count_components, encode_mask
 from lesionseg.pixels.outlines import outline_picture
-from lesionseg.pixels.pictures import encode_jpeg, quiet_opencv, read_image
+from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
 from lesionseg.tables import csv_text
 
 TABLE = "predictions.csv"
@@ -112,15 +112,23 @@ class Outputs:
                 "expected none. Choose another --out, or replace them with --overwrite."
             )
 
-    def open(self) -> None:
-        """Make the folder, and find out whether it can be written to. Raises OSError where not."""
+    def open(self, images: Sequence[Input]) -> None:
+        """Make the folder, clear what killed runs have left, and take away a table of other masks than there will be.
+
+        Raises:
+            OSError: it cannot be written to.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in {path.parent for image in images for path in self.paths(image).values()} | {self.folder}:
+            if folder.is_dir():
+                clear_scratch(folder)
+        (self.folder / TABLE).unlink(missing_ok=True)
         with tempfile.TemporaryFile(dir=self.folder):
             pass
 
 
 def predict_files(
-    segmenter: Segmenter, images: Sequence[Input], outputs: Outputs, batch_size: int = 1
+    segmenter: Segmenter, images: Sequence[Input], outputs: Outputs, batch_size: int = 1, max_pixels: int = MAX_PIXELS
 ) -> tuple[list[Row], list[str]]:
     """Predict images and write their outputs and `predictions.csv`, each file whole or not at all.
 
@@ -132,6 +140,7 @@ def predict_files(
         images: what to predict.
         outputs: what to write.
         batch_size: images in one run of the model, less where they are large.
+        max_pixels: of an image; a larger one is a fault.
 
     Returns:
         the rows of `predictions.csv`, in the order of `images`, and the faults of the other images, a line each.
@@ -139,12 +148,12 @@ def predict_files(
     Raises:
         OSError: the outputs cannot be written.
     """
-    outputs.open()
+    outputs.open(images)
     faults: list[str] = []
     pool = ThreadPoolExecutor(_THREADS)
     try:
         with quiet_opencv():
-            found = _predict_all(segmenter, images, batch_size, pool, faults)
+            found = _predict_all(segmenter, images, batch_size, max_pixels, pool, faults)
             written = progress(_write_behind(found, outputs, pool), len(images), "predicting")
             rows = [row for row in written if row]
     finally:
@@ -174,10 +183,15 @@ class _Found:
 
 
 def _predict_all(
-    segmenter: Segmenter, images: Sequence[Input], batch_size: int, pool: ThreadPoolExecutor, faults: list[str]
+    segmenter: Segmenter,
+    images: Sequence[Input],
+    batch_size: int,
+    max_pixels: int,
+    pool: ThreadPoolExecutor,
+    faults: list[str],
 ) -> Iterator[_Found | None]:
     """Give for every image its prediction, or None where a fault was told."""
-    for batch in _batches(_read_ahead(images, pool, batch_size), batch_size):
+    for batch in _batches(_read_ahead(images, pool, batch_size, max_pixels), batch_size):
         found, unusable = _predict_batch(segmenter, batch)
         for read in unusable:
             faults.append(read.fault)
@@ -188,7 +202,9 @@ def _predict_all(
             yield found.pop(0)
 
 
-def _read_ahead(images: Sequence[Input], pool: ThreadPoolExecutor, batch_size: int) -> Iterator[_Read]:
+def _read_ahead(
+    images: Sequence[Input], pool: ThreadPoolExecutor, batch_size: int, max_pixels: int = MAX_PIXELS
+) -> Iterator[_Read]:
     """Read images in order, a few of them before they are asked for, so that the model need not wait.
 
     How large an image is shows once it is decoded. Until then it is taken to be as large as the largest so far, and
@@ -203,7 +219,7 @@ def _read_ahead(images: Sequence[Input], pool: ThreadPoolExecutor, batch_size: i
             image = next(rest, None)
             if image is None:
                 break
-            waiting.append(pool.submit(_read, image))
+            waiting.append(pool.submit(_read, image, max_pixels))
             sizes.append(largest or _WAITING)
         if not waiting:
             return
@@ -212,9 +228,9 @@ def _read_ahead(images: Sequence[Input], pool: ThreadPoolExecutor, batch_size: i
         yield read
 
 
-def _read(image: Input) -> _Read:
+def _read(image: Input, max_pixels: int) -> _Read:
     try:
-        return _Read(image, read_image(image.path))
+        return _Read(image, read_image(image.path, max_pixels))
     except DataError as error:
         return _Read(image, fault=str(error))
     except OSError as error:

@@ -16,7 +16,7 @@ from lesionseg.inference.opening import ONNXRUNTIME, open_finder
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.masks import encode_mask
-from lesionseg.pixels.pictures import read_image
+from lesionseg.pixels.pictures import MAX_PIXELS, read_image
 
 
 class Segmenter:
@@ -106,6 +106,8 @@ class Segmenter:
 
     def predict_batch(self, images: Sequence[str | PathLike | np.ndarray | Image]) -> list[Prediction]:
         """Find the lesions in several images, in one run of the model if they are of one size; see `predict`."""
+        if not len(images):
+            return []
         found = self.finder.find([as_image(image) for image in images])
         return [replace(one, mask=self.postprocess.apply(one.mask)) for one in found]
 
@@ -119,7 +121,15 @@ def as_image(image: str | PathLike | np.ndarray | Image) -> Image:
     if isinstance(image, Image):
         return image
     if isinstance(image, (str, PathLike)):
-        return Image(read_image(image), image_id(Path(image).name))
+        try:
+            return Image(read_image(image, MAX_PIXELS), image_id(Path(image).name))
+        except OSError as error:
+            raise DataError(f"{image}: {error.strerror}, expected a picture file. Check the path.") from error
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            f"image: {type(image).__name__}, expected a path or an array as cv2.imread gives it. Where that gave None, "
+            "it could not read the file: check its path."
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(
             f"image: an array of shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8, blue, green, "

@@ -19,7 +19,7 @@ def test_images_are_read_ahead_as_far_as_memory_allows(tmp_path, monkeypatch, wa
         cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((30, 40, 3), 200, np.uint8))
     read, predicted, unused = [], [], []
 
-    def read_image(path):
+    def read_image(path, max_pixels):
         read.append(path)
         return np.full((30, 40, 3), 200, np.uint8)
 

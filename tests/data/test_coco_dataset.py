@@ -189,14 +189,14 @@ def instances(folder):
         (dict(id=0), "annotations were numbered anew from 1"),
         (dict(id="c3"), "annotations were numbered anew from 1"),
         (dict(id=3.0), None),
-        (dict(area=None), "1 annotations had other areas than their segmentations (3)"),
-        (dict(area=0), "1 annotations had other areas than their segmentations (3)"),
-        (dict(bbox=None), "1 annotations had other boxes than their segmentations (3)"),
-        (dict(bbox=[1, 2, 3]), "1 annotations had other boxes than their segmentations (3)"),
-        (dict(bbox=[1, 2, 3, "4"]), "1 annotations had other boxes than their segmentations (3)"),
-        (dict(bbox=[1, 2, 3, float("nan")]), "1 annotations had other boxes than their segmentations (3)"),
-        (dict(bbox=[-20, -20, 10, 10]), "1 annotations had other boxes than their segmentations (3)"),
-        (dict(bbox=[5, 5, 0.5, 8]), "1 annotations had other boxes than their segmentations (3)"),
+        (dict(area=None), "1 annotations had another area than their segmentations (3)"),
+        (dict(area=0), "1 annotations had another area than their segmentations (3)"),
+        (dict(bbox=None), "1 annotations had another bbox than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3]), "1 annotations had another bbox than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3, "4"]), "1 annotations had another bbox than their segmentations (3)"),
+        (dict(bbox=[1, 2, 3, float("nan")]), "1 annotations had another bbox than their segmentations (3)"),
+        (dict(bbox=[-20, -20, 10, 10]), "1 annotations had another bbox than their segmentations (3)"),
+        (dict(bbox=[5, 5, 0.5, 8]), "1 annotations had another bbox than their segmentations (3)"),
     ],
 )
 def test_what_follows_from_the_segmentation_is_derived(coco_folder, folder, fault, told):
@@ -215,7 +215,7 @@ def test_boxes_written_as_corners_are_made_anew(coco_folder, folder):
 
     change(folder, edit)
     assert instances(folder) == instances(coco_folder)
-    assert "6 annotations had other boxes than their segmentations (1, 2, 3, 4, 5 and 1 more)" in build(folder).summary
+    assert "6 annotations had another bbox than their segmentations (1, 2, 3, 4, 5 and 1 more)" in build(folder).summary
 
 
 def test_ids_that_are_no_numbers_are_numbered(coco_folder, folder):

@@ -236,6 +236,8 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     out.mkdir()
     coco_to_masks(path, out)
     assert not read_mask(out / "a/x.png").any()
+    coco_to_masks(path, out)  # the same again
+    (out / "a/x.png").write_bytes(b"mine")
     with pytest.raises(DataError, match=rf"^{out}: already there, expected a new or empty folder"):
         coco_to_masks(path, out)
 

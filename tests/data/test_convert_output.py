@@ -69,10 +69,40 @@ def test_the_earlier_result_comes_back_where_renaming_breaks_off(raw, out, run, 
                 raise OSError(errno.EIO, os.strerror(errno.EIO), str(target))
             replace(source, target)
 
+        monkeypatch.setattr(folder_module, "exchange", lambda *_: False)
         monkeypatch.setattr(folder_module.os, "replace", fail_once)
         failure(run, out, raw, out, "--overwrite")
     assert tree(out) == before
     assert leftovers(out) == [out]
+
+
+def test_a_link_in_place_of_the_scratch_folder_is_not_followed(raw, out, tmp_path, run):
+    mine = tmp_path / "mine"
+    write_folder(mine, {"thesis.tex": b"text", "new/a": b"a", "old/a": b"a"})
+    out.parent.mkdir()
+    scratch = out.with_name(f".{out.name}.converting")
+    scratch.symlink_to(mine)
+    (line,) = failure(run, out, raw, out)
+    assert line.startswith(f"{scratch}: a link or a file, expected nothing there")
+    scratch.unlink()
+    scratch.mkdir()
+    for name in ("new", "old", "lock"):
+        (scratch / name).symlink_to(mine)
+    assert run(raw, out)[0] == 0
+    assert leftovers(out) == [out]
+    assert sorted(tree(mine)) == ["new/a", "old/a", "thesis.tex"]
+
+
+def test_the_earlier_result_is_there_at_every_moment(raw, out, run, monkeypatch):
+    run(raw, out)
+    replace = os.replace
+
+    def there(*paths):
+        replace(*paths)
+        assert out.exists()
+
+    monkeypatch.setattr(folder_module.os, "replace", there)
+    assert run(raw, out, "--overwrite")[0] == 0
 
 
 def test_an_empty_folder_may_be_filled(raw, out, run):

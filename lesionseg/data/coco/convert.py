@@ -1,9 +1,10 @@
 """The masks of a data set folder as COCO files, and any COCO file as masks."""
 
 import json
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
@@ -125,7 +126,7 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
 
     Args:
         json_path: a COCO file with images, annotations and categories; RLE, compressed or not, or polygons.
-        out_dir: a new or empty folder; it is made whole or not at all.
+        out_dir: a new or empty folder, or one with these very masks; it is made whole or not at all.
         category: draw only instances of that name; may be left out where the annotations have but one.
 
     Raises:
@@ -140,18 +141,19 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
     path, out = Path(json_path), Path(out_dir)
     if path.is_dir():
         raise DataError(f"{path}: a folder, expected a COCO file (JSON). Name the file, or leave --to-masks out.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
+    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
     coco = read_lists(path)
     make_plain(coco)
     check_lists(path, coco)
     wanted = category_ids(path, coco, category)
+    if there and not _holds_only(out, {str(mask_name(image)) for image in coco["images"]}):
+        raise _already_there(out)
     annotations = defaultdict(list)
     for annotation in coco["annotations"]:
         if annotation["category_id"] in wanted:
             annotations[annotation["image_id"]].append(annotation)
     jobs = [(image, annotations[image["id"]]) for image in coco["images"]]
-    with write_aside(out) as aside:
+    with _same_folder(out) if there else write_aside(out) as aside:
         for image in coco["images"]:
             (aside / mask_name(image)).parent.mkdir(parents=True, exist_ok=True)
         for _ in _convert_all(partial(_draw, path=path, folder=aside), jobs, "COCO to masks", path):
@@ -159,6 +161,26 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
     empty = [image["file_name"] for image, instances in jobs if not instances]
     notes = [f"{out}: {len(empty)} of {len(jobs)} masks are empty ({first_names(empty)})"] if empty else []
     return Made({out: (len(jobs), sum(len(instances) for _, instances in jobs))}, notes)
+
+
+def _holds_only(folder: Path, names: Collection[str]) -> bool:
+    return folder.is_dir() and {source.name for source in list_files(folder)} == names
+
+
+@contextmanager
+def _same_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder whose files have to become those that are there: a run that was killed when all was done
+    may be run again.
+    """
+    with tempfile.TemporaryDirectory() as aside:
+        yield Path(aside)
+        for source in list_files(Path(aside)):
+            if (folder / source.name).read_bytes() != source.read():
+                raise _already_there(folder)
+
+
+def _already_there(out: Path) -> DataError:
+    return DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
 
 
 def _list_splits(folder: Path) -> Listing:

@@ -108,8 +108,8 @@ def derive(path: Path, coco: Mapping[str, list[Entry]]) -> list[str]:
             f"({first_names(empty)}), expected one or more. Draw them again, or remove them."
         )
     found = [
-        f"{len(ids)} annotations had other {what} than their segmentations ({first_names(ids)})"
-        for what, ids in (("boxes", boxes), ("areas", areas))
+        f"{len(ids)} annotations had another {what} than their segmentations ({first_names(ids)}), computed anew"
+        for what, ids in (("bbox", boxes), ("area", areas))
         if ids
     ]
     return [*found, *_number(coco)]

@@ -208,6 +208,7 @@ def _stays_inside(image: Entry) -> bool:
 
 def _can_be_written(image: Entry) -> bool:
     try:
+        os.fsencode(image["file_name"])
         parts = [os.fsencode(part) for part in mask_name(image).parts]
     except UnicodeEncodeError:
         return False

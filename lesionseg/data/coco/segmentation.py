@@ -121,10 +121,10 @@ def read_segmentation(segmentation: Any, height: int, width: int, name: str) -> 
     raise DataError(f"{name}: it has no segmentation, expected RLE or polygons. Draw its outline, or remove it.")
 
 
-def box_and_area(parts: np.ndarray | list[np.ndarray], height: int, width: int) -> tuple[list[float], int]:
+def box_and_area(parts: np.ndarray | list[np.ndarray], height: int, width: int) -> tuple[list[int], int]:
     """The box [x, y, width, height] and the area of what `read_segmentation` has read, both in pixels."""
     rle = _to_rle(parts, height, width)
-    return mask_api.toBbox(rle).tolist(), int(mask_api.area(rle))
+    return mask_api.toBbox(rle).astype(int).tolist(), int(mask_api.area(rle))
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:

@@ -4,7 +4,6 @@ images/{training,validation,test}/<id>.jpg         annotations/{training,validat
 splits/{training,validation,test}.txt              index.csv
 """
 
-import fcntl
 import os
 import shutil
 from collections import defaultdict
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lesionseg.errors import DataError
+from lesionseg.files import exchange, lock_folder
 from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
@@ -66,29 +66,39 @@ def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     scratch = out.with_name(f".{out.name}.converting")
+    # Whoever may write beside `out` could have put a link there, and have deleted what it leads to.
+    if scratch.is_symlink() or (scratch.exists() and not scratch.is_dir()):
+        raise DataError(f"{scratch}: a link or a file, expected nothing there or a folder of this tool. Remove it.")
     scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{out}: another run is writing it, expected one at a time. Wait for it to end.") from None
-        except OSError:
-            # A file system without locks; there, two runs at once have to be kept apart by the user.
-            pass
-        fresh, old = scratch / "new", scratch / "old"
-        try:
-            _restore(old, out)
-            _check_replaceable(out, overwrite)
-            for left_over in (fresh, old):
-                shutil.rmtree(left_over, ignore_errors=True)
-            fresh.mkdir()
-            yield fresh
-            if out.exists():
-                os.replace(out, old)
+    try:
+        lock = lock_folder(scratch)
+    except BlockingIOError:
+        raise DataError(f"{out}: another run is writing it, expected one at a time. Wait for it to end.") from None
+    fresh, old = scratch / "new", scratch / "old"
+    try:
+        _restore(old, out)
+        _check_replaceable(out, overwrite)
+        for left_over in (fresh, old):
+            _remove(left_over)
+        fresh.mkdir()
+        yield fresh
+        if not out.exists():
             os.replace(fresh, out)
-        finally:
-            _restore(old, out)
-            shutil.rmtree(scratch, ignore_errors=True)
+        elif not exchange(fresh, out):
+            os.replace(out, old)
+            os.replace(fresh, out)
+    finally:
+        _restore(old, out)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
@@ -109,7 +119,7 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
 
 def _restore(old: Path, out: Path) -> None:
     """Put the earlier result back where a run ended between moving it away and putting the new one there."""
-    if old.exists() and not out.exists():
+    if old.is_dir() and not old.is_symlink() and not out.exists():
         os.replace(old, out)
 
 
