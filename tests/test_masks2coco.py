@@ -83,7 +83,10 @@ def test_a_category_is_chosen(folder, run, tmp_path):
 
 def test_what_is_no_file_is_told(run, tmp_path):
     code, _, errors = run(tmp_path / "none.json", "--to-masks", tmp_path / "masks")
-    assert (code, errors) == (1, [f"error: {tmp_path / 'none.json'}: No such file or directory. Check the path."])
+    assert code == 1
+    assert errors == [
+        f"error: {tmp_path / 'none.json'}: No such file or directory, expected a path that exists. Check the path."
+    ]
 
 
 @pytest.mark.parametrize(

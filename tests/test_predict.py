@@ -251,7 +251,7 @@ def test_outputs_that_cannot_be_written(model, photos, tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(predict_files.tempfile, "TemporaryFile", refuse)
     assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
-    assert "out: Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
+    assert "out: Permission denied, expected a path that you may write to. Choose a folder" in capsys.readouterr().err
     assert files(tmp_path / "out") == []
 
 
@@ -261,7 +261,7 @@ def test_a_full_disk_ends_the_run_without_half_a_file(model, photos, tmp_path, c
 
     monkeypatch.setattr(predict_files, "write_bytes", refuse)
     assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
-    assert "No space left on device. Free some space" in capsys.readouterr().err
+    assert "No space left on device, expected free space. Free some space" in capsys.readouterr().err
     assert files(tmp_path / "out") == []
 
 

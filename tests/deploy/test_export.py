@@ -220,7 +220,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, is
 def test_a_folder_that_cannot_be_written_to(checkpoint, tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert load_tool("export").main([MASK2FORMER, checkpoint, "--out", str(tmp_path / "out")]) == 1
-    assert "Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
+    assert "Permission denied, expected a path that you may write to. Choose a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ images/{training,validation,test}/<id>.jpg         annotations/{training,validat
 splits/{training,validation,test}.txt              index.csv
 """
 
-import fcntl
 import os
 import shutil
 from collections import defaultdict
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lesionseg.errors import DataError
+from lesionseg.files import lock
 from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
@@ -66,15 +66,7 @@ def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     scratch = out.with_name(f".{out.name}.converting")
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{out}: another run is writing it, expected one at a time. Wait for it to end.") from None
-        except OSError:
-            # A file system without locks; there, two runs at once have to be kept apart by the user.
-            pass
+    with lock(scratch / "lock", out):
         fresh, old = scratch / "new", scratch / "old"
         try:
             _restore(old, out)
