@@ -74,16 +74,21 @@ def describe_unforeseen(error: Exception) -> str:
 
 
 def _save_traceback(error: Exception) -> str:
-    """Write a traceback, which says nothing to a user, to a new file; its path, or why there is none."""
-    text = "".join(traceback.format_exception(error))
+    """Add a traceback, which says nothing to a user, to the file of this process; its path, or why there is none."""
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="backslashreplace", prefix="lesionseg-", suffix=".txt", delete=False
-        ) as file:
-            file.write(f"{shlex.join(sys.argv)}\n\n{text}")
+        path = _traceback_file(tempfile.gettempdir())
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}\n")
     except OSError as failure:
         return f"no file ({failure.strerror})"
-    return file.name
+    return path
+
+
+@functools.cache
+def _traceback_file(folder: str) -> str:
+    descriptor, path = tempfile.mkstemp(prefix="lesionseg-", suffix=".txt", dir=folder)
+    os.close(descriptor)
+    return path
 
 
 def _print_any_name() -> None:

@@ -67,6 +67,10 @@ def find_inputs(names: Sequence[str]) -> Inputs:
         else:
             faults.append(f"{name}: no such file or folder, expected images. Check the path.")
             continue
+        if path.exists() and not path.is_dir() and not path.is_file():
+            advice = "Copy what comes out of it into a file, and name that."
+            faults.append(f"{name}: no regular file, expected an image. {advice}")
+            continue
         if path.exists() and not path.is_dir():
             images, others = [Input(image_id(path.name), path)], []
         else:
@@ -104,7 +108,9 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
+    # A pipe or a device would be read for ever; a link that leads nowhere is told when it is read.
+    regular = path.is_file() or not path.exists()
+    return regular and path.suffix.lower() in READABLE_SUFFIXES and not path.name.lower().endswith(_NO_IMAGES)
 
 
 def _fixed_part(pattern: Path) -> Path:

@@ -1,7 +1,7 @@
 """One class, one call: an image in, its lesion out, by PyTorch, by an exported model alone, or by another method."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 
@@ -68,6 +68,12 @@ class Segmenter:
             model = Network(model, tta=tta, min_score=min_score, instances=instances)
         self.finder = model
         self.postprocess = postprocess or PostProcessing()
+
+    def settings(self) -> dict[str, object]:
+        """What decides what is found, by name and as JSON can hold it: those of a run that is taken up again."""
+        card = getattr(self.finder, "card", None)
+        model = card.properties() if card else str(getattr(self.finder, "folder", type(self.finder).__name__))
+        return dict(model=model, tta=getattr(self.finder, "tta", False), masks=asdict(self.postprocess))
 
     def predict(self, image: str | PathLike | np.ndarray) -> Prediction:
         """Find the lesion in one image.
