@@ -10,6 +10,8 @@ from lesionseg.errors import DataError
 from lesionseg.pixels.instances import TOP1, UNION
 
 MASK_SCORES, LOGITS = "mask_scores", "logits"
+# Pixels of an input's edge.
+MOST_EDGE = 8192
 # OpenCV's, by MMCV's names.
 INTERPOLATIONS = ("area", "bilinear", "nearest", "bicubic", "lanczos")
 # MMDetection's mask_thr_binary.
@@ -154,7 +156,7 @@ def _is_text_by_name(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
-_edge = _whole(1, 8192)
+_edge = _whole(1, MOST_EDGE)
 _edges_fit, _edges_expected = _several(2, _edge)
 _MOST_SHOWN = 100
 # Entry -> what it may be, and that in words. Entries of plain text may be anything.

@@ -172,7 +172,7 @@ def _opening(path: str | PathLike) -> Iterator[None]:
                 "or use a machine with more memory."
             ) from error
         raise DataError(
-            f"{path}: not a readable ONNX file ({_reason(error)}), expected a whole one. Export the model again."
+            f"{path}: not a readable ONNX file, expected a whole one ({_reason(error)}). Export the model again."
         ) from error
 
 
