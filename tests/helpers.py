@@ -43,3 +43,17 @@ def draw_pair(number: int, height: int = 72, width: int = 96) -> tuple[np.ndarra
     image[mask > 0] = (50, 70, 110)
     noise = rng.normal(0, 6, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8), mask
+
+
+def draw_photos(tmp_path: Path) -> Path:
+    """Draw six images in three sizes and two folders, among what else lies in such folders."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number, size in enumerate([(72, 96), (72, 96), (60, 80), (72, 96), (60, 80)]):
+        cv2.imwrite(str(folder / f"ISIC_{number}.png"), draw_pair(number, *size)[0])
+    cv2.imwrite(str(folder / "more" / "ISIC_0.JPG"), draw_pair(9, 90, 70)[0])
+    for name in ("ISIC_0_segmentation.png", "ISIC_1_superpixels.png", "ISIC_2_Segmentation.png", ".hidden.png"):
+        cv2.imwrite(str(folder / name), np.zeros((72, 96), np.uint8))
+    (folder / "ATTRIBUTION.txt").touch()
+    (folder / "ages.csv").touch()
+    return folder

@@ -207,3 +207,8 @@ def test_models_that_do_not_do(model, folder):
         Segmenter(model, engine="ncnn")
     with pytest.raises(DataError, match=r"has no instances to choose from"):
         Segmenter(model, min_score=0.5)
+    for threads in (0, -1, 10**9):
+        with pytest.raises(
+            DataError, match=rf"^threads: {threads}, expected a whole number from 1 to \d+\. Correct it"
+        ):
+            Segmenter(model, threads=threads)

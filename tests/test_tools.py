@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import MASK2FORMER, ROOT, load_tool
 
-from lesionseg.cli import tool
+from lesionseg.cli import MOST_THREADS, tool
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
@@ -230,6 +230,12 @@ def test_quickstart_needs_a_folder(tmp_path, capsys):
             ["c.py", "c.pth", "--out", "o", "--threads", "0"],
             "argument --threads: '0', expected a whole number, 1",
         ),
+        (
+            "export",
+            ["c.py", "c.pth", "--out", "o", "--threads", "1000000"],
+            f"argument --threads: '1000000', expected a whole number from 1 to {MOST_THREADS}",
+        ),
+        ("predict", ["m", "i", "--out", "o", "--threads", "9" * 15], "expected a whole number from 1 to"),
         ("convert_isic", ["raw", "out", "--short-edge", "x"], "argument --short-edge: 'x', expected a whole number, 1"),
         ("masks2coco", ["data", "--min-area", "1_0"], "argument --min-area: '1_0', expected a whole number, 1 or more"),
         (

@@ -64,8 +64,8 @@ class Outputs:
         """Find what is in the way before anything runs; nothing is written.
 
         Raises:
-            DataError: the folder is no folder, lies in a folder of images, or holds earlier outputs and `overwrite`
-                is not set, other than those of a run that was ended before its end.
+            DataError: the folder is no folder, lies in a folder of images, has a folder where a file is to be, or holds
+                earlier outputs and `overwrite` is not set, other than those of a run that was ended before its end.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
@@ -75,9 +75,14 @@ class Outputs:
                     f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."
                 )
+        wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]
+        if folders := [str(path) for path in wanted if os.path.isdir(path)]:
+            raise DataError(
+                f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
+                "Move them away, or choose another --out."
+            )
         if overwrite or is_unfinished(self.folder):
             return
-        wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]
         if there := [path.relative_to(self.folder).as_posix() for path in wanted if os.path.lexists(path)]:
             raise DataError(
                 f"{self.folder}: {len(there)} of {len(wanted)} outputs are there already ({first_names(there)}), "

@@ -35,6 +35,9 @@ def checkpoint(tmp_path_factory) -> str:
 def exported(checkpoint, isic_folder, tmp_path_factory) -> Path:
     """The folder of an export."""
     out = tmp_path_factory.mktemp("export") / "out"
+    # As a killed export leaves it.
+    (out / ".a1b2c3_4.part").mkdir(parents=True)
+    (out / ".a1b2c3_4.part" / "raw.onnx").touch()
     arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--cfg-options", f"data_root={isic_folder}"]
     assert load_tool("export").main(arguments) == 0
     return out
