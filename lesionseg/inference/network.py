@@ -37,7 +37,7 @@ class Network:
         instances: which of them make up the lesion, `union` or `top1`; None takes what the model was tested with.
 
     Raises:
-        DataError: there are no instances to choose from.
+        DataError: there are no instances to choose from, or no such way to choose them.
     """
 
     def __init__(
@@ -53,13 +53,15 @@ class Network:
         self.card = replace(
             card,
             min_score=card.min_score if min_score is None else min_score,
-            score_rule=instances or card.score_rule,
+            score_rule=card.score_rule if instances is None else instances,
         )
+        if faults := self.card.faults():
+            raise DataError(*(f"{fact}, expected {expected}. Correct it." for fact, expected in faults))
         self.task = card.task
         self.tta = tta
 
     def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
-        """Find the lesions, in one run of the model where all images are of one size.
+        """Find the lesions, in one run of the model where all images are of one size; nothing in no images.
 
         Raises:
             DataError: an image cannot be prepared, see `prepare`.
@@ -68,6 +70,8 @@ class Network:
         """
         if len({image.pixels.shape for image in images}) > 1 or (len(images) > 1 and not self.model.batches):
             return [found for image in images for found in self.find([image], keep_scores)]
+        if not images:
+            return []
         pixels = [image.pixels for image in images]
         views = [self._outputs(pixels)]
         if self.tta:

@@ -17,6 +17,7 @@ from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.pictures import read_image
+from lesionseg.system_errors import describe_system_error
 
 
 class Segmenter:
@@ -106,7 +107,10 @@ class Segmenter:
         return np.where(mask, np.uint8(255), np.uint8(0))
 
     def predict_batch(self, images: Sequence[str | PathLike | np.ndarray | Image]) -> list[Prediction]:
-        """Find the lesions in several images, in one run of the model if they are of one size; see `predict`."""
+        """Find the lesions in several images, in one run of the model if they are of one size; see `predict`.
+
+        Of no images, it finds nothing: an empty list.
+        """
         found = self.finder.find([as_image(image) for image in images])
         return [replace(one, mask=self.postprocess.apply(one.mask)) for one in found]
 
@@ -120,7 +124,15 @@ def as_image(image: str | PathLike | np.ndarray | Image) -> Image:
     if isinstance(image, Image):
         return image
     if isinstance(image, (str, PathLike)):
-        return Image(read_image(image), image_id(Path(image).name))
+        try:
+            return Image(read_image(image), image_id(Path(image).name))
+        except OSError as error:
+            raise DataError(describe_system_error(error)) from error
+    if not isinstance(image, np.ndarray):
+        raise DataError(
+            f"image: {type(image).__name__}, expected the path of a picture or an array. cv2.imread gives None for "
+            "what it cannot read: give the path in its place, and what is wrong with the file is told."
+        )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(
             f"image: an array of shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8, blue, green, "
