@@ -55,7 +55,7 @@ def describe_system_error(error: OSError) -> str:
     if path and error.errno in (errno.EACCES, errno.EPERM):
         path, (expected, step) = _forbidden(path)
     elif path and error.errno == errno.ENOTDIR:
-        path = next((each for each in (path, *path.parents) if each.is_file()), path)
+        path = next((each for each in (path, *path.parents) if each.exists() and not each.is_dir()), path)
     elif path and error.errno == errno.EEXIST and path.is_file():
         expected, step = _ADVICE[errno.ENOTDIR]
     return f"{path or 'file system'}: {error.strerror or type(error).__name__}, expected {expected}. {step}"

@@ -261,6 +261,8 @@ def test_an_endless_graph_ends(predict, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_model, "_SECONDS_PER_MEGAPIXEL", 1)
     (line,) = predict(endless(tmp_path / "model.onnx"))
     assert "model.onnx: has not ended after 1 seconds with 1 images of 96x80 pixels, expected a small part" in line
+    (line,) = predict(endless(tmp_path / "model.onnx"), "--engine", OPENVINO)
+    assert "model.onnx: has loops, in which OpenVINO cannot be stopped, expected none. Use the engine onnxrunt" in line
 
 
 def giant(path):

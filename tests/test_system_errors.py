@@ -29,6 +29,7 @@ def test_what_is_in_the_way_and_what_to_do(there):
         (said(folder.mkdir), f"{folder}: File exists, expected nothing there. Choose another path, or move away"),
         (said(file.mkdir), f"{file}: File exists, expected a folder. Choose another path, or move that file away."),
         (said((file / "a" / "b").mkdir), f"{file}: Not a directory, expected a folder. Choose another path, or move"),
+        (said(os.mkdir, "/dev/null/x"), "/dev/null: Not a directory, expected a folder. Choose another path"),
         (said(there.rmdir), f"{there}: Directory not empty, expected an empty folder. Choose another path"),
         (said(open, there / ("x" * 256)), "x: File name too long, expected a name of at most 255 bytes. Give it a sh"),
         (said(open, circle), f"{circle}: Too many levels of symbolic links, expected a file or folder that is no link"),
