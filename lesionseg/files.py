@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,11 +13,9 @@ from pathlib import Path
 
 from lesionseg.errors import DataError
 
-try:
+# Windows has no such locks; there, two runs at once have to be kept apart by the user.
+if sys.platform != "win32":
     import fcntl
-except ImportError:
-    # Windows has no such locks; there, two runs at once have to be kept apart by the user.
-    fcntl = None
 
 # As tempfile calls folders; earlier versions put the name of what was written before its part.
 _SCRATCH = re.compile(r"\.(?:.*\.)?[a-z0-9_]{8}\.part")
@@ -174,7 +173,7 @@ def _hold(folder: Path) -> int:
 def _lock(descriptor: int) -> None:
     """Raise BlockingIOError where another descriptor has the lock."""
     try:
-        if fcntl:
+        if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise

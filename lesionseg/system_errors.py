@@ -51,7 +51,7 @@ def describe_system_error(error: OSError) -> str:
     # Of a renaming, the second is the name that the user knows.
     name = error.filename2 or error.filename
     path = final_path(os.fsdecode(name)) if isinstance(name, (str, bytes, os.PathLike)) and name else None
-    expected, step = _ADVICE.get(error.errno, _OTHERWISE)
+    expected, step = _ADVICE.get(error.errno or 0, _OTHERWISE)
     if path and error.errno in (errno.EACCES, errno.EPERM):
         path, (expected, step) = _forbidden(path)
     elif path and error.errno == errno.ENOTDIR:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
 from threading import Lock
-from typing import get_args
+from typing import Any, get_args
 
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_text
@@ -164,7 +164,7 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_row(line: Mapping[str, str]) -> list[Row]:
-    values = {}
+    values: dict[str, Any] = {}
     try:
         for field in fields(Row):
             text = line[field.name]

@@ -61,6 +61,11 @@ def check_ports(inputs: Sequence[Port], outputs: Sequence[Port], card: ModelCard
         raise DataError(*(f"{path}: {fault}. Export the model again with tools/export.py." for fault in faults))
 
 
+def takes_batches(port: Port) -> bool:
+    """Whether a model with this input takes several images at once."""
+    return port.shape is not None and port.shape[0] is None
+
+
 def check_outputs(outputs: Sequence[np.ndarray], batch: np.ndarray, card: ModelCard, path: str | PathLike) -> None:
     """Check what came out of a run.
 
@@ -93,6 +98,7 @@ def _expected_outputs(
     """Type and shape of every output, by name, in the order of a run."""
     number, _, height, width = batch
     found = (number, *detections)
+    expected: list[tuple[str, Shape]]
     if card.task == SEMANTIC:
         expected = [("float32", (number, len(card.classes), height, width))]
     else:

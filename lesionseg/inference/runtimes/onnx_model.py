@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from os import PathLike
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from lesionseg.errors import DataError, ModelError, is_out_of_memory
 from lesionseg.inference.runtimes.card import ModelCard
-from lesionseg.inference.runtimes.interface import Port, check_ports
+from lesionseg.inference.runtimes.interface import Port, check_ports, takes_batches
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
 
 # What protobuf can read, and so what a whole ONNX file can have.
@@ -49,9 +50,9 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(str(path), options, providers)
         self.path = str(path)
         self.card = ModelCard.from_properties(self._session.get_modelmeta().custom_metadata_map, path)
-        ports = [list(map(_port, each)) for each in (self._session.get_inputs(), self._session.get_outputs())]
-        check_ports(*ports, self.card, path)
-        self.batches = ports[0][0].shape[0] is None
+        inputs = list(map(_port, self._session.get_inputs()))
+        check_ports(inputs, list(map(_port, self._session.get_outputs())), self.card, path)
+        self.batches = takes_batches(inputs[0])
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         options = self._run_options()
@@ -82,7 +83,7 @@ class OpenVinoModel:
     def __init__(self, path: str | PathLike, threads: int | None = None, precision: str = "f32") -> None:
         core = _openvino_core()
         _check_size(path)
-        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        hints: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         if threads:
             hints["INFERENCE_NUM_THREADS"] = threads
         with _opening(path):
@@ -96,9 +97,9 @@ class OpenVinoModel:
             properties = model.get_rt_info(["framework"]).value
         self.path = str(path)
         self.card = ModelCard.from_properties(properties, path)
-        ports = [list(map(_openvino_port, each)) for each in (model.inputs, model.outputs)]
-        check_ports(*ports, self.card, path)
-        self.batches = ports[0][0].shape[0] is None
+        inputs = list(map(_openvino_port, model.inputs))
+        check_ports(inputs, list(map(_openvino_port, model.outputs)), self.card, path)
+        self.batches = takes_batches(inputs[0])
         with _opening(path):
             self._model = core.compile_model(model, "CPU", hints)
 
@@ -115,7 +116,7 @@ class OpenVinoModel:
 
 
 @functools.cache
-def _openvino_core():
+def _openvino_core() -> Any:
     """The one core of the process.
 
     Its CPU plugin gives the thread a stack for signals, and puts back what was there when it ends. Where two cores do
@@ -142,13 +143,13 @@ def _check_size(path: str | PathLike) -> None:
         )
 
 
-def _port(port) -> Port:
+def _port(port: Any) -> Port:
     """What onnxruntime says of an input or output; axes of any length have names there."""
     shape = tuple(length if isinstance(length, int) else None for length in port.shape)
     return Port(port.name, _TYPES.get(port.type, port.type), shape or None)
 
 
-def _openvino_port(port) -> Port:
+def _openvino_port(port: Any) -> Port:
     shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
     lengths = None
     if shape.rank.is_static:
