@@ -1,23 +1,32 @@
 """What all command-line tools share: exit codes, messages and progress."""
 
 import argparse
-import errno
 import functools
 import math
 import os
 import re
+import shlex
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TypeVar
 
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, is_out_of_memory
+from lesionseg.system_errors import describe_system_error
 
 Item = TypeVar("Item")
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 _SECONDS_A_LINE = 5
+# Characters of a command or of a foreign message in one of ours.
+_MOST_SHOWN = 300
+_MISSING = "Run `python tools/check_env.py`: it says what is missing and how to install it."
+# More threads than cores only wait for each other, and a million of them stop the machine.
+MOST_THREADS = max(64, os.cpu_count() or 1)
 
 # OpenMP's threads otherwise wait for each other by spinning for a millisecond. On few cores they then keep loader
 # processes, and any other program, from the very cores that they wait for. Read when torch is imported.
@@ -28,36 +37,65 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
     """Turn a tool's `main(argv)` into one that returns an exit code and ends bad input in one line a fault on stderr.
 
     0 is done, 1 a data or run error, 130 stopped by Ctrl-C. argparse itself ends with 2 for wrong usage.
-    Errors that are our own fault keep their traceback.
+    What nobody foresaw is one line, too: it names the command, and the file that its traceback was saved in.
     """
+    name = Path(main.__code__.co_filename).stem
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
+        _print_any_name()
         try:
             return main(argv) or EXIT_DONE
         except DataError as error:
             return _fail(*map(_last_error, error.args))
-        except ImportError as error:
-            if (error.name or "").startswith("lesionseg"):
-                raise
-            return _fail(f"{error}. Run `python tools/check_env.py`: it says what is missing and how to install it.")
-        except OSError as error:
-            if error.strerror is None:
-                raise
-            return _fail(f"{error.filename or 'file system'}: {error.strerror}.{_OS_HINTS.get(error.errno or 0, '')}")
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return EXIT_INTERRUPTED
+        except Exception as error:
+            if isinstance(error, OSError) and error.strerror is not None:
+                return _fail(describe_system_error(error))
+            if isinstance(error, ImportError) and not (error.name or "").startswith("lesionseg"):
+                return _fail(f"{error}. {_MISSING}")
+            command = shlex.join([name, *map(str, sys.argv[1:] if argv is None else argv)])
+            return _fail(f"{_shortened(command)}: {describe_unforeseen(error)}")
 
     return wrapped
 
 
-_OS_HINTS = {
-    errno.ENOENT: " Check the path.",
-    errno.EACCES: " Choose a folder that you may write to, or change its permissions.",
-    errno.ENOSPC: " Free some space or choose another disk; nothing half-written was left.",
-    errno.EROFS: " Choose a folder that can be written to.",
-}
+def describe_unforeseen(error: Exception) -> str:
+    """Save an error's traceback, and say in half a line what happened, what to do, and where the file is."""
+    fact = f"{type(error).__name__}: {_shortened(str(error))}".rstrip(": ")
+    saved = _save_traceback(error)
+    if is_out_of_memory(error):
+        return (
+            f"out of memory ({fact}), expected more of it. End other programs, or give smaller images, fewer at once; "
+            f"the traceback is in {saved}."
+        )
+    return f"ended by {fact}, expected a result. Try other input, and report this with the traceback in {saved}."
+
+
+def _save_traceback(error: Exception) -> str:
+    """Add a traceback, which says nothing to a user, to the file of this process; its path, or why there is none."""
+    try:
+        path = _traceback_file(tempfile.gettempdir())
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}\n")
+    except OSError as failure:
+        return f"no file ({failure.strerror})"
+    return path
+
+
+@functools.cache
+def _traceback_file(folder: str) -> str:
+    descriptor, path = tempfile.mkstemp(prefix="lesionseg-", suffix=".txt", dir=folder)
+    os.close(descriptor)
+    return path
+
+
+def _print_any_name() -> None:
+    """Let names be printed whose bytes are no text in the terminal's encoding; stderr escapes them by itself."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +138,14 @@ def count(text: str) -> int:
     return _whole_number(text, least=0)
 
 
+def threads(text: str) -> int:
+    """argparse's type for how many threads work."""
+    number = _whole_number(text, least=1)
+    if number > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1 to {MOST_THREADS}")
+    return number
+
+
 def share(text: str) -> float:
     """argparse's type for a number from 0 to 1."""
     try:
@@ -123,10 +169,20 @@ def _last_error(message: str) -> str:
     return str(message).rsplit("DataError: ", 1)[-1]
 
 
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
 def _fail(*messages: str) -> int:
     for message in messages:
-        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"error: {one_line(message)}", file=sys.stderr)
     return EXIT_FAILED
+
+
+def one_line(message: str) -> str:
+    """Set a message in one line; what a terminal would obey, such as codes in the name of a file, is escaped."""
+    line = " ".join(str(message).split())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:

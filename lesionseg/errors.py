@@ -1,6 +1,12 @@
-"""The one exception that tools turn into a message."""
+"""The exceptions that tools turn into a message."""
 
 from collections.abc import Sequence
+
+# As OpenCV, torch, onnxruntime, C++ and Python's threads say it.
+_TOO_LITTLE_MEMORY = (
+    *("insufficient memory", "not enough memory", "out of memory", "failed to allocate memory"),
+    *("bad allocation", "bad_alloc", "cannot allocate memory", "can't start new thread"),
+)
 
 
 class DataError(ValueError):
@@ -11,6 +17,18 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class ModelError(DataError):
+    """Something about a model itself, whatever the image: a run over many need not go on."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory; every library has a way of its own to say so."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _TOO_LITTLE_MEMORY)
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:

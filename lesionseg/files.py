@@ -1,5 +1,5 @@
-"""Reading of regular files; writing that is either done or not there, aside first, then renamed; what tells that a file
-is the same."""
+"""Reading of regular files; writing that is either done or not there, aside first, then renamed; one run at a time in a
+folder; what tells that a file is the same."""
 
 import ctypes
 import hashlib
@@ -7,28 +7,30 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
 from lesionseg.errors import DataError
 
-try:
+# Windows has neither these locks nor these copies; there, two runs at once have to be kept apart by the user.
+if sys.platform != "win32":
     import fcntl
-except ImportError:
-    # Windows has neither these locks nor these copies.
-    fcntl = None
 
 # Linux's request to let two files share their blocks (ioctl_ficlone(2)).
 _FICLONE = 0x40049409
 # renameat2(2): from the current folder, and both change places.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# As `tempfile.mkdtemp` makes them of the first characters of a name, which may be as long as a file's can be.
-_SCRATCH = re.compile(r"\.(.*)\.[a-z0-9_]{8}\.part", re.DOTALL)
+# As `tempfile.mkdtemp` makes them; before that stands the beginning of the name of what is to be written, which may be
+# as long as a file's can be.
+_SCRATCH = re.compile(r"\.(?:(.*)\.)?[a-z0-9_]{8}\.part", re.DOTALL)
 _SCRATCH_NAME = 40
+# Where `lesionseg.data.release.folder.whole_folder` makes the folder NAME, one level below.
+_CONVERTING = re.compile(r"\.(.+)\.converting")
 
 
 def open_file(path: str | PathLike) -> BinaryIO:
@@ -77,48 +79,44 @@ def write_aside(path: str | PathLike, clear: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if clear:
         clear_scratch(path.parent, path.name)
-    with _locked_scratch(path) as scratch:
+    with scratch_folder(path.parent, f"{path.name[:_SCRATCH_NAME]}.") as scratch:
         aside = scratch / path.name
         yield aside
         os.replace(aside, path)
 
 
+@contextmanager
+def scratch_folder(parent: str | PathLike, name: str = "") -> Iterator[Path]:
+    """Give an empty folder in `parent`, which is made where it is not there; it is removed when the block ends."""
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    while True:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}", suffix=".part", dir=parent))
+        with suppress(OSError):
+            held = _hold(scratch)
+            # Another run may have taken it for left over before it was held.
+            if scratch.is_dir():
+                break
+            os.close(held)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(held)
+
+
 def clear_scratch(folder: str | PathLike, name: str | None = None) -> None:
-    """Remove what killed runs of `write_aside` have left in a folder; a run that goes on keeps its own by a lock.
+    """Remove the scratch folders that killed runs have left in a folder, and none that is in use.
 
     Args:
         folder: whose own entries are looked at; links are left alone.
         name: of the file or folder that was to be written; None for all.
     """
-    with os.scandir(folder) as entries:
-        found = [(entry, match) for entry in entries if (match := _SCRATCH.fullmatch(entry.name))]
-    for entry, match in found:
-        if entry.is_dir(follow_symlinks=False) and (name is None or name[:_SCRATCH_NAME] == match[1]):
-            _remove_if_left(entry.path, match[1])
-
-
-def lock_folder(folder: str | PathLike) -> int | None:
-    """Lock a folder for this process, until what is returned is closed; another process is not kept from reading.
-
-    Returns:
-        A descriptor for `os.close`, or None where the file system has no locks.
-
-    Raises:
-        BlockingIOError: another run has locked it.
-        OSError: it is a link or no folder.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for left_over in Path(folder).iterdir():
+        match = _SCRATCH.fullmatch(left_over.name)
+        if match and name is not None and name[:_SCRATCH_NAME] != match[1]:
+            continue
+        if match and left_over.is_dir() and not left_over.is_symlink():
+            _remove_if_left(left_over, match[1])
 
 
 def exchange(one: str | PathLike, other: str | PathLike) -> bool:
@@ -129,38 +127,77 @@ def exchange(one: str | PathLike, other: str | PathLike) -> bool:
     return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
+def final_path(path: str | PathLike) -> Path:
+    """What a user knows a path by: the name that a file will have, in place of where it is written aside."""
+    shown, parts = Path(), iter(Path(path).parts)
+    for part in parts:
+        if converting := _CONVERTING.fullmatch(part):
+            shown /= converting[1]
+            next(parts, None)
+        elif not _SCRATCH.fullmatch(part):
+            shown /= part
+    return shown
+
+
 @contextmanager
-def _locked_scratch(path: Path) -> Iterator[Path]:
-    while True:
-        prefix = f".{path.name[:_SCRATCH_NAME]}."
-        scratch = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=path.parent))
-        lock = lock_folder(scratch)
-        # Another run may have taken it for left over before it was locked.
-        if scratch.is_dir():
-            break
-        _close(lock)
+def lock_folder(folder: str | PathLike, work: str) -> Iterator[None]:
+    """Keep other runs of the same work out of a folder while the block runs.
+
+    The folder is made where it is not there, and goes again if the block leaves it empty. What killed runs have left
+    half-written in it is cleared away.
+
+    Args:
+        folder: that is written into.
+        work: such as `predict`; of one folder, different works may go on at once.
+
+    Raises:
+        DataError: another run is writing it.
+        OSError: the folder cannot be made or written to.
+    """
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        yield scratch
+        with lock(folder / f".{work}.lock", folder):
+            clear_scratch(folder)
+            yield
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _close(lock)
+        with suppress(OSError):
+            for each in made:
+                each.rmdir()
 
 
-def _remove_if_left(scratch: str, name: str) -> None:
+@contextmanager
+def lock(file: Path, written: str | PathLike) -> Iterator[None]:
+    """Let one run at a time into the block. The system drops the lock with the process, however that ends.
+
+    Args:
+        file: the lock's; it is made, and removed when the block ends.
+        written: what is kept from other runs, for the message.
+
+    Raises:
+        DataError: another run is in there.
+        OSError: the file cannot be made.
+    """
+    while True:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # What a link leads to is nobody's lock.
+        held = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            _lock(held)
+        except BlockingIOError:
+            os.close(held)
+            raise DataError(
+                f"{written}: another run is writing it, expected one at a time. Wait for it to end, or choose another."
+            ) from None
+        if _is_at(held, file):
+            break
+        # The run before removed it between both calls.
+        os.close(held)
     try:
-        lock = lock_folder(scratch)
-        # Nothing else is ever in it; what is, is somebody's.
-        if lock is not None and all(inside[:_SCRATCH_NAME] == name for inside in os.listdir(scratch)):
-            shutil.rmtree(scratch, ignore_errors=True)
-        _close(lock)
-    except OSError:
-        # In use, not ours, or removed meanwhile.
-        pass
-
-
-def _close(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(held)
 
 
 def write_bytes(path: str | PathLike, data: bytes) -> None:
@@ -174,8 +211,8 @@ def write_bytes(path: str | PathLike, data: bytes) -> None:
 
 
 def write_text(path: str | PathLike, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    write_bytes(path, text.encode())
+    """Write a UTF-8 text file whole or not at all; bytes of a name that is no text are escaped, `\\udce9`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def clone_file(source: str | PathLike, path: str | PathLike) -> bool:
@@ -193,7 +230,7 @@ def clone_file(source: str | PathLike, path: str | PathLike) -> bool:
     """
     with open_file(source) as original, open(path, "xb") as copy:
         try:
-            if fcntl is not None:
+            if sys.platform != "win32":
                 fcntl.ioctl(copy, _FICLONE, original.fileno())
                 return True
         except OSError:
@@ -213,3 +250,46 @@ def file_sha256(path: str | PathLike) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _remove_if_left(scratch: Path, name: str | None) -> None:
+    """Remove a scratch folder that no run holds; where it has a name, only with what that stands for in it."""
+    with suppress(OSError):
+        held = os.open(scratch, os.O_RDONLY)
+        try:
+            named = [inside[:_SCRATCH_NAME] == name for inside in os.listdir(scratch)]
+            if _lock(held) and (name is None or all(named)):
+                shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            os.close(held)
+
+
+def _hold(folder: Path) -> int:
+    """Mark a folder as in use until the descriptor is closed, or the process ends. Raises OSError where it is."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(held)
+    except BlockingIOError:
+        os.close(held)
+        raise
+    return held
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a descriptor; False where the system or the disk has no locks. Raises BlockingIOError where it is locked."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

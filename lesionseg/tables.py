@@ -4,6 +4,7 @@ CSV and names with values need the standard library only; rich, which lays out t
 """
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 _NARROWEST = 16  # characters of a column of words in a terminal
 _UNLIMITED = 10_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Emphasis, code, links, HTML, columns, formulas, what is struck out, and entities; an underscore only where it is not
+# inside a word.
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|$~&]|(?<![^\W_])_|_(?![^\W_])")
+_ADDRESS = re.compile(r"(?i)(https?|www|@)([:.\w])")
 
 
 class Grid(NamedTuple):
@@ -67,10 +72,23 @@ def terminal_table(grid: Grid, width: int = _UNLIMITED) -> str:
 
 
 def markdown_table(grid: Grid) -> str:
-    """Write a table as GitHub's Markdown."""
-    lines = [grid.header, ["---"] * len(grid.header), *grid.cells]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*([f"{grid.title}:", ""] if grid.title else []), *table])
+    """Write a table as GitHub's Markdown; what its text holds of Markdown and HTML is shown as it stands."""
+    lines = [list(map(markdown_text, grid.header)), ["---"] * len(grid.header)]
+    lines += [list(map(markdown_text, line)) for line in grid.cells]
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*([f"{markdown_text(grid.title)}:", ""] if grid.title else []), *table])
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML would make of a text, in one line.
+
+    Example:
+        >>> markdown_text("<b>a|b</b>")
+        '\\\\<b\\\\>a\\\\|b\\\\</b\\\\>'
+    """
+    line = "".join(each if each.isprintable() else " " for each in text)
+    # An address becomes a link by itself.
+    return _ADDRESS.sub(r"\1&#8203;\2", _MARKDOWN.sub(r"\\\g<0>", line))
 
 
 def named_values(values: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:

@@ -11,15 +11,12 @@ from lesionseg.inference.runtimes.torch_model import build_module, semantic_scor
 # MMSegmentation's own SegFormer on this project's data.
 SEGFORMER = """
 _base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "{root}/configs/_base_/isic2018.py"]
-custom_imports = dict(imports=["lesionseg.openmmlab"])
 model = dict(
     data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
     backbone=dict(init_cfg=None, embed_dims=8, num_layers=[1, 1, 1, 1]),
     decode_head=dict(in_channels=[8, 16, 40, 64], channels=16, num_classes=2),
 )
-val_dataloader = _base_.isic.val_dataloader
-test_dataloader = _base_.isic.test_dataloader
-test_evaluator = _base_.isic.evaluator
+globals().update(_base_.isic)
 """
 
 

@@ -78,3 +78,83 @@ def test_at_least_one_work_dir_is_needed():
     with pytest.raises(SystemExit) as ending:
         load_tool("compare").main([])
     assert ending.value.code == 2
+
+
+def replace_in(name, old, new):
+    def change(work_dir):
+        data = (Path(work_dir) / name).read_bytes()
+        assert old in data
+        (Path(work_dir) / name).write_bytes(data.replace(old, new, 1))
+
+    return change
+
+
+def replace_count(text):
+    """Replace the first image's count of true positives."""
+
+    def change(work_dir):
+        path = Path(work_dir) / "per_image.csv"
+        lines = path.read_bytes().splitlines(keepends=True)
+        cells = lines[1].split(b",")
+        cells[lines[0].split(b",").index(b"tp")] = text
+        path.write_bytes(b"".join([lines[0], b",".join(cells), *lines[2:]]))
+
+    return change
+
+
+TABLE, DAMAGED = (
+    "per_image.csv",
+    "expected an id of its own, scores from 0 to 1 and counts of pixels. Run `tools/test.py",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        (replace_count(b"9" * 30), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b"1e400"), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b"nan"), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b"-4"), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b"4.5"), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b"4\0"), f"line 2 is damaged, {DAMAGED}"),
+        (replace_count(b""), f"line 2 is damaged, {DAMAGED}"),
+        (replace_in(TABLE, b",0.", b",-0."), f"line 2 is damaged, {DAMAGED}"),
+        (replace_in(TABLE, b",0.", b",7."), f"line 2 is damaged, {DAMAGED}"),
+        (
+            replace_in(TABLE, b".png", b"\xe9.png"),
+            "not UTF-8, expected a table as tools/test.py writes it. Run `tools/te",
+        ),
+        (replace_in("report.json", b"configs", b"\xe9"), "not JSON ("),
+        (
+            replace_in("report.json", b'dataset_sha256": "', b'dataset_sha256": "00'),
+            "expected the same images and true masks. Run tools/test.py again for both with the same --cfg-options",
+        ),
+    ],
+)
+def test_damaged_files_are_named_with_what_to_run(finish, tmp_path, capsys, change, fact):
+    near, far = finish("near", 2), finish("far away", 6)
+    change(far)
+    assert load_tool("compare").main([near, far, "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {far}")
+    assert fact in printed
+    assert printed.count("\n") == 1
+    if "`" in fact:
+        assert printed.endswith(f" --work-dir '{far}'`.\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(finish, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        assert load_tool("compare").main([finish("near", 2), "--out", str(out)]) == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {tmp_path / 'file'}: ")
+        assert ", expected a folder. Choose another path, or move that file away." in printed
+
+
+def test_names_are_no_markdown(finish, tmp_path):
+    assert load_tool("compare").main([finish("<b>*a*|$x_{", 2), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert text.count(r"\<b\>\*a\*\|\$x\_{") == 1 + 2 * 3
+    assert "<b>" not in text

@@ -188,6 +188,43 @@ def test_arrays_that_are_no_images(model, array):
         Segmenter(model).predict(array)
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, r"^image: NoneType, expected the path of a picture or an array\. cv2\.imread gives None for what it"),
+        (7, r"^image: int, expected the path of a picture or an array\."),
+        ([[0]], r"^image: list, expected the path of a picture or an array\."),
+        ("/nowhere.jpg", r"^/nowhere\.jpg: No such file or directory, expected a path that exists\. Check the path\.$"),
+        ("/", r"^/: Is a directory, expected a file\. Choose another path"),
+    ],
+)
+def test_what_is_no_image(model, image, message):
+    segmenter = Segmenter(model)
+    for call in (segmenter.predict, lambda image: segmenter.predict_batch([draw_pair(0)[0], image])):
+        with pytest.raises(DataError, match=message):
+            call(image)
+
+
+def test_in_no_images_nothing_is_found(model, detector):
+    for each in (model, detector):
+        assert Segmenter(each, tta=True).predict_batch([]) == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (dict(instances="best"), r"^score_rule is 'best', expected union or top1\. Correct it\.$"),
+        (dict(instances=""), r"^score_rule is '', expected union or top1\."),
+        (dict(min_score=1.5), r"^min_score is 1\.5, expected a number from 0 to 1\."),
+        (dict(min_score=float("nan")), r"^min_score is nan, expected a number"),
+        (dict(min_score="0.5"), r"^min_score is '0\.5', expected a number"),
+    ],
+)
+def test_choices_that_cannot_be(detector, choice, message):
+    with pytest.raises(DataError, match=message):
+        Segmenter(detector, **choice)
+
+
 def test_views_of_arrays_are_images(model):
     image, _ = draw_pair(11)
     segmenter = Segmenter(model, tta=True)
@@ -207,20 +244,11 @@ def test_models_that_do_not_do(model, folder):
         Segmenter(model, engine="ncnn")
     with pytest.raises(DataError, match=r"has no instances to choose from"):
         Segmenter(model, min_score=0.5)
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (None, "image: NoneType, expected a path or an array as cv2.imread gives it"),
-        ("nowhere.jpg", "nowhere.jpg: No such file or directory, expected a picture file"),
-        ([1, 2], "image: list, expected a path or an array"),
-        (np.zeros((0, 5, 3), np.uint8), "image: an array of shape"),
-    ],
-)
-def test_what_is_no_image_is_an_error(model, image, message):
-    with pytest.raises(DataError, match=message):
-        Segmenter(model).predict(image)
+    for threads in (0, -1, 10**9):
+        with pytest.raises(
+            DataError, match=rf"^threads: {threads}, expected a whole number from 1 to \d+\. Correct it"
+        ):
+            Segmenter(model, threads=threads)
 
 
 def test_no_images_have_no_predictions(model):

@@ -1,3 +1,5 @@
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -111,6 +113,23 @@ def test_smoothing_takes_away_specks_and_teeth_at_any_distance_from_the_border()
     assert smoothed[-1, 10:70].all()
 
 
+def test_wide_smoothing_is_as_any_and_takes_no_minute():
+    mask = np.zeros((900, 1200), bool)
+    mask[:, :500] = True
+    cv2.circle(view := mask.view(np.uint8), (850, 450), 200, 1, -1)
+    wide = smooth(mask, 100)
+    soft = cv2.GaussianBlur(view.astype(np.float32), (801, 801), 100, borderType=cv2.BORDER_REPLICATE)
+    assert np.mean(wide != (soft > 0.5)) < 0.002
+    big = np.zeros((3000, 4000), bool)
+    big[500:2500, 500:3500] = True
+    started = time.monotonic()
+    for sigma in (33, 500, 10_000):
+        smooth(big, sigma)
+    assert time.monotonic() - started < 10
+    assert not smooth(big[:, :3990], 10_000)[0].any()
+    assert smooth(np.ones((30, 40), bool), 10_000).all()
+
+
 def test_a_mask_is_left_alone_unless_asked():
     assert PostProcessing().apply(RING) is RING
 
@@ -137,7 +156,7 @@ def test_numbers_below_one_are_shares_of_the_image():
     assert np.array_equal(PostProcessing(smooth=0.04).apply(mask), smooth(mask, 2))
 
 
-@pytest.mark.parametrize("wrong", [dict(smooth=-1), dict(min_area=-0.1), dict(min_area=float("nan"))])
+@pytest.mark.parametrize("wrong", [dict(smooth=-1), dict(min_area=-0.1), dict(min_area=float("nan")), dict(smooth=1e9)])
 def test_a_negative_number_is_an_error(wrong):
     with pytest.raises(DataError, match=rf"^{next(iter(wrong))}: .* expected a number from 0"):
         PostProcessing(**wrong)

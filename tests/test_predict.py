@@ -11,6 +11,7 @@ import pytest
 from drawn_models import instance_model, semantic_model, without_card
 from helpers import MASK2FORMER, ROOT, draw_pair, draw_photos, load_tool
 
+from lesionseg import files as files_module
 from lesionseg.commands import predict as predict_files
 from lesionseg.commands.predict import encode_probability
 from lesionseg.errors import DataError
@@ -157,7 +158,10 @@ def test_what_cannot_be_read_is_told_and_the_others_are_done(model, photos, tmp_
         "ISIC_1.png", "gone.png", "text.jpg", "thin.png"
     ]  # fmt: skip
     assert "500x1 pixels: nothing is left of the shorter edge" in lines[3]
-    assert lines[-1] == "error: 4 of 9 images were not predicted, see above"
+    assert lines[-1] == (
+        "error: 4 of 9 images were not predicted, see above. Mend them, and run it again without --overwrite: only "
+        "they are predicted then."
+    )
     assert [row["id"] for row in table(tmp_path / "out")] == ["ISIC_0", "ISIC_2", "ISIC_3", "ISIC_4", "more/ISIC_0"]
     assert "predicted 5 images" in printed.out
 
@@ -214,13 +218,13 @@ def test_outputs_that_cannot_be_written(model, photos, tmp_path, capsys, monkeyp
     assert main([str(model), str(photos), "--out", str(tmp_path / "file")]) == 1
     assert "file: a file, expected a folder" in capsys.readouterr().err
 
-    def refuse(dir):
-        raise PermissionError(13, "Permission denied", str(dir))
+    def refuse(path, *arguments):
+        raise PermissionError(13, "Permission denied", str(path.parent))
 
-    monkeypatch.setattr(predict_files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(files_module.os, "open", refuse)
     assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
-    assert "out: Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
-    assert files(tmp_path / "out") == []
+    assert "out: Permission denied, expected a path that you may write to. Choose a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_ends_the_run_without_half_a_file(model, photos, tmp_path, capsys, monkeypatch):
@@ -229,8 +233,8 @@ def test_a_full_disk_ends_the_run_without_half_a_file(model, photos, tmp_path, c
 
     monkeypatch.setattr(predict_files, "write_bytes", refuse)
     assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
-    assert "No space left on device. Free some space" in capsys.readouterr().err
-    assert files(tmp_path / "out") == []
+    assert "No space left on device, expected free space. Free some space" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_models_that_do_not_do(photos, tmp_path, capsys):
@@ -346,8 +350,8 @@ def test_ctrl_c_leaves_whole_files_only(model, photos, tmp_path, monkeypatch, ca
         assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 130
     finally:
         signal.signal(signal.SIGINT, handler)
-    written = files(tmp_path / "out")
-    assert 1 <= len(written) <= 3
+    written = [name for name in files(tmp_path / "out") if not name.startswith("predictions.")]
+    assert len(written) == len(table(tmp_path / "out")) <= 3
     assert all(name.endswith("_segmentation.png") for name in written)
     for name in written:
         read_mask(tmp_path / "out" / name)

@@ -3,7 +3,7 @@ from io import StringIO
 
 import pytest
 
-from lesionseg.tables import Grid, csv_text, markdown_table, named_values, side_by_side, terminal_table
+from lesionseg.tables import Grid, csv_text, markdown_table, markdown_text, named_values, side_by_side, terminal_table
 
 GRID = Grid(["name", "mean score"], [["a|b", "0.5"], ["a rather long name of a test", "0.25"]], title="Means")
 
@@ -32,6 +32,26 @@ def test_numbers_are_never_folded():
 
 def test_markdown_escapes_what_parts_columns():
     assert markdown_table(GRID).splitlines()[4] == r"| a\|b | 0.5 |"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("mask2former_r50_1xb4-20k", "mask2former_r50_1xb4-20k"),
+        ("_a_ __b__ c_", r"\_a\_ \_\_b\_\_ c\_"),
+        ("**a** `b` ~~c~~ $d$", r"\*\*a\*\* \`b\` \~\~c\~\~ \$d\$"),
+        ("<img src=x onerror=alert(1)>", r"\<img src=x onerror=alert(1)\>"),
+        ("![a](b) [c]", r"!\[a\](b) \[c\]"),
+        ("a\nb\x1bc\u2028d", "a b c d"),
+        ("&lt;b&gt; \\", r"\&lt;b\&gt; \\"),
+        ("https://a.b @someone", "https&#8203;://a.b @&#8203;someone"),
+        ("0.4 to 0.6 (+0.1)", "0.4 to 0.6 (+0.1)"),
+    ],
+)
+def test_markdown_shows_text_as_it_stands(text, written):
+    assert markdown_text(text) == written
+    table = markdown_table(Grid(["test"], [[text]], title=text)).splitlines()
+    assert (table[0], table[4], len(table)) == (f"{written}:", f"| {written} |", 5)
 
 
 def test_values_stand_in_one_column():

@@ -1,12 +1,14 @@
+import io
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers import MASK2FORMER, ROOT, load_tool
 
-from lesionseg.cli import tool
+from lesionseg.cli import MOST_THREADS, tool
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
@@ -36,8 +38,14 @@ def test_wrong_usage_ends_with_2(name, capsys):
     ("error", "line"),
     [
         (DataError("a.png: cut off,\n  expected whole."), "error: a.png: cut off, expected whole."),
-        (PermissionError(13, "Permission denied", "/x"), "error: /x: Permission denied. Choose a folder"),
-        (OSError(28, "No space left on device"), "error: file system: No space left on device. Free some space"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            "expected a path that you may write to. Choose a folder that you",
+        ),
+        (OSError(28, "No space left on device"), "error: file system: No space left on device, expected free space. F"),
+        (OSError(999, "Odd"), "error: file system: Odd, expected a path that can be used. Check the path"),
+        (DataError("\x1b[2Ja.png: \u202eodd."), r"error: \x1b[2Ja.png: \u202eodd."),
+        (DataError(b"l\xe9sion.png: odd.".decode("utf-8", "surrogateescape")), r"error: l\udce9sion.png: odd."),
         (ModuleNotFoundError("No module named 'mmcv'", name="mmcv"), "Run `python tools/check_env.py`"),
     ],
 )
@@ -52,14 +60,79 @@ def test_errors_of_the_user_are_one_line_and_exit_code_1(error, line, capsys):
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [AssertionError("ours"), ImportError("ours", name="lesionseg.data")])
-def test_our_own_faults_keep_their_traceback(error):
+def recurse(number=0):
+    return recurse(number + 1)
+
+
+def divide():
+    return 1 / 0
+
+
+def ask_for_an_exabyte():
+    return bytearray(1 << 60)
+
+
+def loop_in_causes():
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+def import_our_own():
+    raise ImportError("ours", name="lesionseg.data")
+
+
+@pytest.mark.parametrize(
+    ("work", "fact"),
+    [
+        (divide, "ended by ZeroDivisionError: division by zero, expected a result. Try other input, and report this"),
+        (recurse, "ended by RecursionError: maximum recursion depth exceeded"),
+        (loop_in_causes, "ended by ValueError: first, expected"),
+        (import_our_own, "ended by ImportError: ours, expected"),
+        (ask_for_an_exabyte, "out of memory (MemoryError), expected more of it. End other programs"),
+    ],
+)
+def test_what_nobody_foresaw_is_one_line_and_a_file_with_the_traceback(work, fact, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     @tool
     def main(argv=None):
-        raise error
+        work()
 
-    with pytest.raises(type(error)):
-        main([])
+    assert main(["in put.png", "--out", "x"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert printed.startswith(f"error: test_tools 'in put.png' --out x: {fact}")
+    (saved,) = tmp_path.iterdir()
+    assert f" {saved}." in printed
+    assert "Traceback (most recent call last)" in saved.read_text()
+    assert f"in {work.__name__}\n" in saved.read_text()
+
+
+def test_a_traceback_that_cannot_be_saved_is_one_line_all_the_same(monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+
+    @tool
+    def main(argv=None):
+        raise AssertionError("x" * 5000)
+
+    assert main(["y" * 5000]) == 1
+    printed = capsys.readouterr().err
+    assert printed.endswith("traceback in no file (Not a directory).\n")
+    assert len(printed) < 900
+
+
+def test_any_name_can_be_printed(monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii"))
+
+    @tool
+    def main(argv=None):
+        print("l\udce9sion \u00e4")
+
+    assert main([]) == 0
+    sys.stdout.flush()
+    assert printed.getvalue() == b"l\\udce9sion \\xe4\n"
 
 
 def test_several_faults_are_a_line_each(capsys):
@@ -157,6 +230,12 @@ def test_quickstart_needs_a_folder(tmp_path, capsys):
             ["c.py", "c.pth", "--out", "o", "--threads", "0"],
             "argument --threads: '0', expected a whole number, 1",
         ),
+        (
+            "export",
+            ["c.py", "c.pth", "--out", "o", "--threads", "1000000"],
+            f"argument --threads: '1000000', expected a whole number from 1 to {MOST_THREADS}",
+        ),
+        ("predict", ["m", "i", "--out", "o", "--threads", "9" * 15], "expected a whole number from 1 to"),
         ("convert_isic", ["raw", "out", "--short-edge", "x"], "argument --short-edge: 'x', expected a whole number, 1"),
         ("masks2coco", ["data", "--min-area", "1_0"], "argument --min-area: '1_0', expected a whole number, 1 or more"),
         (

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, check_exists, positive, tool
+from lesionseg.cli import add_config_arguments, check_exists, threads, tool
 from lesionseg.engine.config import Options, check_checkpoint
 
 
@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         help="files, folders or patterns to compare on (default: 50 images of the config's validation set)",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads of both (default: one a core)")
+    parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads of both (default: one a core)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     return parser.parse_args(argv)
 

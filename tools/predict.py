@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, positive, share, tool
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, positive, share, threads, tool
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths
 
@@ -21,6 +21,7 @@ examples:
 
 OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, and predictions.csv.
 An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
+A run that was ended before its end is taken up where it was when it is started again.
 """
 
 
@@ -49,9 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
-    rows, faults = predict_files(segmenter, inputs.images, outputs, args.batch_size, args.max_pixels or MAX_PIXELS)
+    rows, faults = predict_files(
+        segmenter, inputs.images, outputs, args.batch_size, args.overwrite, args.max_pixels or MAX_PIXELS
+    )
     if faults:
-        print(f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above", file=sys.stderr)
+        print(
+            f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above. Mend them, and run it "
+            "again without --overwrite: only they are predicted then.",
+            file=sys.stderr,
+        )
     empty = sum(row.components == 0 for row in rows)
     print(f"predicted {len(rows)} images, {empty} without a lesion; masks and predictions.csv are in {args.out}")
     return EXIT_FAILED if faults else EXIT_DONE
@@ -116,7 +123,7 @@ def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--engine", choices=ENGINES, help="for an exported model (default: onnxruntime)")
     group.add_argument("--device", help="for a checkpoint, such as cpu or cuda:1 (default: the GPU if there is one)")
-    group.add_argument("--threads", metavar="N", type=positive, help="CPU threads of the model (default: all cores)")
+    group.add_argument("--threads", metavar="N", type=threads, help="CPU threads of the model (default: all cores)")
     group.add_argument(
         "--min-score",
         metavar="SCORE",

@@ -2,9 +2,7 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +26,7 @@ from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options
 from lesionseg.engine.families import SEMANTIC, family_of
 from lesionseg.errors import DataError
-from lesionseg.files import file_sha256, write_bytes, write_text
+from lesionseg.files import file_sha256, lock_folder, scratch_folder, write_bytes, write_text
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.network import Network
 from lesionseg.inference.opening import MODEL_FILE, open_model
@@ -88,8 +86,8 @@ def export(job: Export) -> Parity:
     """Write `model.onnx`, `deploy.json`, `parity.json` and `parity_worst.jpg`.
 
     Raises:
-        DataError: the config, the checkpoint, the deploy config or the folder cannot be used, or the exported model
-            is not like the original. Then it is called `model.unproven.onnx`.
+        DataError: the config, the checkpoint, the deploy config or the folder cannot be used, another run writes
+            into it, or the exported model is not like the original. Then it is called `model.unproven.onnx`.
     """
     _check_out(job.out, job.overwrite)
     given = [image.path for image in find_inputs(job.parity_images).images] if job.parity_images else []
@@ -103,7 +101,8 @@ def export(job: Export) -> Parity:
         precision=job.precision,
         versions={**original.card.versions, "onnx": version("onnx"), package: version(package)},
     )
-    with _scratch_inside(job.out) as scratch:
+    with lock_folder(job.out, "export"), scratch_folder(job.out) as scratch:
+        _check_out(job.out, job.overwrite)
         model = scratch / MODEL_FILE
         images = given or _validation_images(original.cfg, scratch)
         _write_model(model, original, deploy_cfg, card, images)
@@ -118,18 +117,6 @@ def export(job: Export) -> Parity:
         write_text(job.out / "deploy.json", _description(model, card, engine))
         os.replace(model, job.out / MODEL_FILE)
     return parity
-
-
-@contextmanager
-def _scratch_inside(out: Path) -> Iterator[Path]:
-    """Give a temporary folder in `out`, from which files are moved in one step; `out` goes, too, if it stays empty."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=out) as scratch:
-            yield Path(scratch)
-    finally:
-        if not any(out.iterdir()):
-            out.rmdir()
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -1,67 +1,41 @@
 """Images on disk -> masks on disk and a table: read ahead, predicted in batches, written behind."""
 
+import errno
+import os
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lesionseg.cli import progress
+from lesionseg.cli import describe_unforeseen, one_line, progress
+from lesionseg.commands.predictions import TABLE, GrowingTable, Row, is_unfinished, open_table
 from lesionseg.data.names import LONGEST_NAME, is_too_long
-from lesionseg.errors import DataError, first_names
-from lesionseg.files import clear_scratch, write_bytes, write_text
+from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
+from lesionseg.files import clear_scratch, lock_folder, write_bytes
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import LESION_ABOVE, count_components, encode_mask
 from lesionseg.pixels.outlines import outline_picture
 from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
-from lesionseg.tables import csv_text
+from lesionseg.system_errors import describe_system_error
 
-TABLE = "predictions.csv"
 _THREADS = 4
 # Pixels that may wait to be predicted, and as many again to be written, unless it is one image: 3 bytes a pixel before,
 # and 8 after.
 _WAITING = 64 * 1024**2
 # A batch of larger images would gain no speed, and hold all their predictions at once.
 _PER_BATCH = 32 * 1024**2
-
-
-@dataclass(frozen=True)
-class Row:
-    """One predicted image, a row of `predictions.csv`.
-
-    Attributes:
-        id: what its outputs begin with.
-        image: path of the file.
-        width, height: pixels of the upright image.
-        lesion_share: lesion pixels / all pixels of the mask, in [0, 1].
-        box_x, box_y, box_width, box_height: the smallest box around the whole lesion, in pixels from the left upper
-            corner; None without a lesion.
-        score: of Mask R-CNN, that of the best-scored instance; else the mean probability in the mask. None without a
-            lesion.
-        components: 8-connected components of the mask.
-        seconds: of the model and what follows until the mask, without reading and writing; a batch's are shared.
-    """
-
-    id: str
-    image: str
-    width: int
-    height: int
-    lesion_share: float
-    box_x: int | None
-    box_y: int | None
-    box_width: int | None
-    box_height: int | None
-    score: float | None
-    components: int
-    seconds: float
+# What the system says of one file and its name; whatever else it says of a file is true of the next one, too.
+_OF_ONE_FILE = frozenset(
+    (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY)
+)
 
 
 @dataclass(frozen=True)
@@ -80,15 +54,20 @@ class Outputs:
 
     def paths(self, image: Input) -> dict[str, Path]:
         """The files of an image by what ends their names."""
-        endings = [MASK, *[OVERLAY] * self.overlay, *[PROBABILITY] * self.probability]
-        return {ending: self.folder / f"{image.id}{ending}" for ending in endings}
+        return {ending: self.folder / f"{image.id}{ending}" for ending in self.endings}
+
+    @property
+    def endings(self) -> list[str]:
+        """What ends the names of an image's files."""
+        return [MASK, *[OVERLAY] * self.overlay, *[PROBABILITY] * self.probability]
 
     def check(self, inputs: Inputs, overwrite: bool) -> None:
         """Find what is in the way before anything runs; nothing is written.
 
         Raises:
-            DataError: the folder is no folder, lies in a folder of images, or holds earlier outputs and `overwrite`
-                is not set; or a name would be too long.
+            DataError: the folder is no folder, lies in a folder of images, has a folder where a file is to be, or holds
+                earlier outputs and `overwrite` is not set, other than those of a run that was ended before its end; or
+                a name would be too long.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
@@ -103,64 +82,114 @@ class Outputs:
                 f"{self.folder}: {len(long)} outputs would have too long names ({first_names(long)}), expected "
                 f"at most {LONGEST_NAME} bytes with their endings. Rename the images."
             )
-        if overwrite:
-            return
         wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]
-        if there := [path.relative_to(self.folder).as_posix() for path in wanted if path.exists()]:
+        if folders := [str(path) for path in wanted if os.path.isdir(path)]:
+            raise DataError(
+                f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
+                "Move them away, or choose another --out."
+            )
+        if overwrite or is_unfinished(self.folder):
+            return
+        if there := [path.relative_to(self.folder).as_posix() for path in wanted if os.path.lexists(path)]:
             raise DataError(
                 f"{self.folder}: {len(there)} of {len(wanted)} outputs are there already ({first_names(there)}), "
                 "expected none. Choose another --out, or replace them with --overwrite."
             )
 
-    def open(self, images: Sequence[Input]) -> None:
-        """Make the folder, clear what killed runs have left, and take away a table of other masks than there will be.
-
-        Raises:
-            OSError: it cannot be written to.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for folder in {path.parent for image in images for path in self.paths(image).values()} | {self.folder}:
-            if folder.is_dir():
-                clear_scratch(folder)
-        (self.folder / TABLE).unlink(missing_ok=True)
-        with tempfile.TemporaryFile(dir=self.folder):
-            pass
-
 
 def predict_files(
-    segmenter: Segmenter, images: Sequence[Input], outputs: Outputs, batch_size: int = 1, max_pixels: int = MAX_PIXELS
+    segmenter: Segmenter,
+    images: Sequence[Input],
+    outputs: Outputs,
+    batch_size: int = 1,
+    overwrite: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[list[Row], list[str]]:
     """Predict images and write their outputs and `predictions.csv`, each file whole or not at all.
 
     Up to `batch_size` images that follow one another and have the same size go through the model together. What
-    cannot be read is told at once on stderr, and the others are done.
+    cannot be predicted is told at once on stderr, and the others are done. The table grows with the run: one that was
+    ended before its end, or could not predict some images, is taken up where it was.
 
     Args:
         segmenter: the model.
         images: what to predict.
         outputs: what to write.
         batch_size: images in one run of the model, less where they are large.
+        overwrite: predict all, whatever an earlier run has left.
         max_pixels: of an image; a larger one is a fault.
 
     Returns:
         the rows of `predictions.csv`, in the order of `images`, and the faults of the other images, a line each.
 
     Raises:
+        DataError: another run writes into the folder, or an earlier one that was ended had other images or settings;
+            or, a ModelError, the model itself fails before it has predicted anything.
         OSError: the outputs cannot be written.
     """
-    outputs.open(images)
-    faults: list[str] = []
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        with quiet_opencv():
-            found = _predict_all(segmenter, images, batch_size, max_pixels, pool, faults)
-            written = progress(_write_behind(found, outputs, pool), len(images), "predicting")
-            rows = [row for row in written if row]
-    finally:
-        pool.shutdown(cancel_futures=True)
-    header = [field.name for field in fields(Row)]
-    write_text(outputs.folder / TABLE, csv_text(header, map(asdict, rows), digits=6))
-    return rows, faults
+    run = dict(segmenter.settings(), overlay=outputs.overlay, probability=outputs.probability)
+    with (
+        lock_folder(outputs.folder, "predict"),
+        open_table(outputs.folder, run, images, outputs.endings, overwrite) as table,
+    ):
+        for folder in {path.parent for image in images for path in outputs.paths(image).values()}:
+            if folder.is_dir():
+                clear_scratch(folder)
+        rest = [image for image in images if image.id not in table.rows]
+        if table.rows:
+            print(
+                f"note: {len(table.rows)} of {len(images)} images were predicted by an earlier run and are taken over; "
+                "--overwrite predicts all again",
+                file=sys.stderr,
+            )
+        faults = _Faults(predicted=bool(table.rows))
+        pool = ThreadPoolExecutor(_THREADS)
+        try:
+            with quiet_opencv():
+                found = _predict_all(segmenter, rest, batch_size, max_pixels, pool, faults)
+                for _ in progress(_write_behind(found, outputs, table, pool, faults), len(rest), "predicting"):
+                    pass
+        finally:
+            pool.shutdown(cancel_futures=True)
+        table.finished = not faults.told
+        rows = [table.rows[image.id] for image in images if image.id in table.rows]
+    return rows, faults.told
+
+
+@dataclass
+class _Faults:
+    """What was wrong with images.
+
+    Attributes:
+        predicted: whether the model has predicted any image; one that cannot predict the first is at fault itself.
+        told: a line for each image that was not predicted.
+    """
+
+    predicted: bool
+    told: list[str] = field(default_factory=list)
+
+    def tell(self, fault: str) -> None:
+        """Keep and print a fault, if there is one."""
+        if fault:
+            self.told.append(fault)
+            print(f"error: {one_line(fault)}", file=sys.stderr)
+
+
+def _describe(image: Input, error: Exception) -> str:
+    """Say in one line why an image was not predicted."""
+    if isinstance(error, DataError):
+        text = str(error)
+        return text if text.startswith(f"{image.path}: ") else f"{image.path}: {text}"
+    if is_out_of_memory(error):
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return (
+            f"{image.path}: too large for the memory that is free ({reason}), expected an image that fits. End other "
+            "programs, or make it smaller."
+        )
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = describe_system_error(error)
+        return text if text.startswith(f"{image.path}: ") else f"{image.path}: cannot be written: {text}"
+    return f"{image.path}: {describe_unforeseen(error)}"
 
 
 @dataclass(frozen=True)
@@ -188,14 +217,13 @@ def _predict_all(
     batch_size: int,
     max_pixels: int,
     pool: ThreadPoolExecutor,
-    faults: list[str],
+    faults: _Faults,
 ) -> Iterator[_Found | None]:
     """Give for every image its prediction, or None where a fault was told."""
     for batch in _batches(_read_ahead(images, pool, batch_size, max_pixels), batch_size):
-        found, unusable = _predict_batch(segmenter, batch)
+        found, unusable = _predict_batch(segmenter, batch, faults)
         for read in unusable:
-            faults.append(read.fault)
-            print(f"error: {read.fault}", file=sys.stderr)
+            faults.tell(read.fault)
             yield None
         while found:
             # Nothing here holds on to it, as its pixels may be many.
@@ -231,10 +259,8 @@ def _read_ahead(
 def _read(image: Input, max_pixels: int) -> _Read:
     try:
         return _Read(image, read_image(image.path, max_pixels))
-    except DataError as error:
-        return _Read(image, fault=str(error))
-    except OSError as error:
-        return _Read(image, fault=f"{image.path}: {error.strerror}, expected a readable file. Check its permissions.")
+    except Exception as error:  # One odd image, whatever is odd about it, is no reason not to do the others.
+        return _Read(image, fault=_describe(image, error))
 
 
 def _size(read: _Read) -> tuple[int, ...]:
@@ -261,7 +287,7 @@ def _batches(images: Iterable[_Read], batch_size: int) -> Iterator[list[_Read]]:
         yield batch
 
 
-def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> tuple[list[_Found], list[_Read]]:
+def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read], faults: _Faults) -> tuple[list[_Found], list[_Read]]:
     """Predict the images of a batch, of one size, or give back what cannot be predicted with its fault."""
     images = [Image(read.image, read.input.id) for read in batch if read.image is not None]
     if not images:
@@ -269,9 +295,15 @@ def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> tuple[list[_
     started = time.perf_counter()
     try:
         predictions = segmenter.predict_batch(images)
-    except DataError as error:
-        # Something about the size, which they share.
-        return [], [_Read(read.input, fault=f"{read.input.path}: {error}") for read in batch]
+    except Exception as error:  # As in `_read`.
+        if isinstance(error, ModelError) and not faults.predicted:
+            raise
+        if len(batch) == 1:
+            return [], [_Read(batch[0].input, fault=_describe(batch[0].input, error))]
+        # There may be memory enough for each, and where one is odd, the others are not.
+        alone = [_predict_batch(segmenter, [read], faults) for read in batch]
+        return [one for found, _ in alone for one in found], [one for _, unusable in alone for one in unusable]
+    faults.predicted = True
     seconds = (time.perf_counter() - started) / len(batch)
     found = [
         _Found(read.input, image.pixels, prediction, seconds)
@@ -280,31 +312,50 @@ def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> tuple[list[_
     return found, []
 
 
-def _write_behind(found: Iterable[_Found | None], outputs: Outputs, pool: ThreadPoolExecutor) -> Iterator[Row | None]:
-    """Write outputs while the next images are predicted, and give their rows in order; None for None."""
-    waiting: deque[tuple[int, Future[Row]]] = deque()
+def _write_behind(
+    found: Iterable[_Found | None], outputs: Outputs, table: GrowingTable, pool: ThreadPoolExecutor, faults: _Faults
+) -> Iterator[None]:
+    """Write outputs and rows while the next images are predicted; give None for each image that is done or told."""
+    waiting: deque[tuple[int, Future[str]]] = deque()
     for one in found:
         if one is None:
-            yield None
+            yield
             continue
-        waiting.append((one.prediction.mask.size, pool.submit(_write, one, outputs)))
+        waiting.append((one.prediction.mask.size, pool.submit(_write, one, outputs, table)))
         del one
         while waiting and (waiting[0][1].done() or sum(size for size, _ in waiting) > _WAITING):
-            yield waiting.popleft()[1].result()
+            faults.tell(waiting.popleft()[1].result())
+            yield
     for _, future in waiting:
-        yield future.result()
+        faults.tell(future.result())
+        yield
 
 
-def _write(found: _Found, outputs: Outputs) -> Row:
-    paths = outputs.paths(found.input)
-    row = describe(found.input, found.prediction, found.seconds)
-    write_bytes(paths[MASK], encode_mask(found.prediction.mask))
-    if outputs.overlay:
-        picture = outline_picture(found.image, prediction=found.prediction.mask)
-        write_bytes(paths[OVERLAY], encode_jpeg(picture))
-    if outputs.probability:
-        write_bytes(paths[PROBABILITY], encode_probability(found.prediction.probability))
-    return row
+def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
+    """Write an image's outputs, all or none, and then its row; say what is wrong with it, if anything is.
+
+    Raises:
+        OSError: it is not about this image alone.
+    """
+    written: list[Path] = []
+    try:
+        row = describe(found.input, found.prediction, found.seconds)
+        data = {MASK: encode_mask(found.prediction.mask)}
+        if outputs.overlay:
+            data[OVERLAY] = encode_jpeg(outline_picture(found.image, prediction=found.prediction.mask))
+        if outputs.probability:
+            data[PROBABILITY] = encode_probability(found.prediction.probability)
+        for ending, path in outputs.paths(found.input).items():
+            write_bytes(path, data[ending])
+            written.append(path)
+        table.add(row)
+    except Exception as error:  # As in `_read`.
+        for path in written:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno not in _OF_ONE_FILE:
+            raise
+        return _describe(found.input, error)
+    return ""
 
 
 def describe(image: Input, prediction: Prediction, seconds: float) -> Row:

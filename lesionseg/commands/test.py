@@ -14,7 +14,7 @@ import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import family_of
-from lesionseg.engine.start import check_data, start_processes
+from lesionseg.engine.start import check_data, one_run, start_processes
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -78,19 +78,22 @@ def evaluate(
     operators = _set_up(cfg, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
-    runner = Runner.from_cfg(cfg)
-    scores = runner.test()
-    if not is_main_process():
-        return Evaluation(cfg.work_dir, [], {}, [])
-    metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
-    notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
-    coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
-    annotations = next((settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None)
-    origin = provenance(options.config, text, model, operators, metric.table, annotations)
-    write_report(cfg.work_dir, metric.table, origin, notes, coco, metric.optimistic)
-    if show_dir:
-        write_pictures(show_dir, metric.table)
-    return Evaluation(cfg.work_dir, metric.table, coco, notes)
+    with one_run("test", cfg.work_dir, out, show_dir):
+        runner = Runner.from_cfg(cfg)
+        scores = runner.test()
+        if not is_main_process():
+            return Evaluation(cfg.work_dir, [], {}, [])
+        metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
+        notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
+        coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
+        annotations = next(
+            (settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None
+        )
+        origin = provenance(options.config, text, model, operators, metric.table, annotations)
+        write_report(cfg.work_dir, metric.table, origin, notes, coco, metric.optimistic)
+        if show_dir:
+            write_pictures(show_dir, metric.table)
+        return Evaluation(cfg.work_dir, metric.table, coco, notes)
 
 
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:

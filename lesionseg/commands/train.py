@@ -9,7 +9,7 @@ import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_schedule, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision
-from lesionseg.engine.start import check_data, start_processes, starting_weights
+from lesionseg.engine.start import check_data, one_run, start_processes, starting_weights
 from lesionseg.errors import DataError
 
 
@@ -24,7 +24,8 @@ def train(options: Options, resume: bool = False) -> Runner:
         the runner, after its last iteration.
 
     Raises:
-        DataError: the config, a data set, a mask or the starting weights cannot be used.
+        DataError: the config, a data set, a mask or the starting weights cannot be used, or
+            another training writes into the work_dir.
 
     Example:
         >>> runner = train(Options("config.py", cfg_options=["data_root=data/mine"]))
@@ -50,9 +51,10 @@ def train(options: Options, resume: bool = False) -> Runner:
     if cfg.get("load_from"):
         cfg.load_from = starting_weights(cfg, options.config)
     cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="FitHook", new_parts=cfg.get("new_parts", ()))]
-    runner = Runner.from_cfg(cfg)
-    use_channels_last(runner.model)
-    # A line for each of several hundred parameters hides all others.
-    runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
-    runner.train()
+    with one_run("train", cfg.work_dir):
+        runner = Runner.from_cfg(cfg)
+        use_channels_last(runner.model)
+        # A line for each of several hundred parameters hides all others.
+        runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
+        runner.train()
     return runner

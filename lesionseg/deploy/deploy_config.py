@@ -1,5 +1,6 @@
 """Deploy configs, in MMDeploy's form: for which engine, with which inputs, and how alike both models have to be."""
 
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lesionseg.deploy.parity import Thresholds
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_for
 from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.card import MOST_EDGE, ModelCard
 
 DEFAULTS = {
     SEMANTIC: "segmentation_onnxruntime_dynamic.py",
@@ -22,24 +23,30 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
     """Load a deploy config, and check that it is for a model's task.
 
     Raises:
-        DataError: it does not load, is for another task, or has an input that the model cannot take.
+        DataError: it does not load, lacks a part or has one that cannot be, is for another task, or has an input that
+            the model cannot take.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such deploy config, expected a file of configs/deploy. Check the path.")
     try:
         cfg = Config.fromfile(path)
-        codebase, engine, shape = cfg.codebase_config.type, cfg.backend_config.type, cfg.onnx_config.get("input_shape")
-        thresholds(cfg)
     except Exception as error:  # A config is code: it can fail in any way.
         raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
+    advice = f"Correct it as in {default_deploy_config(card)}."
+    faults = [
+        f"{path}: {name} is {'missing' if value is None else repr(value)}, expected {expected}. {advice}"
+        for name, (fits, expected) in _FORM.items()
+        if not fits(value := _value(cfg, name))
+    ]
+    if faults:
+        raise DataError(*faults)
     expected = family_for(card.task).scope
-    if codebase != expected:
+    if (codebase := cfg.codebase_config.type) != expected:
         raise DataError(
             f"{path}: a deploy config for {codebase}, expected one for {expected}, of which the model is. "
             f"Take {DEFAULTS[card.task]}."
         )
-    if engine not in ENGINES:
-        raise DataError(f"{path}: for the engine {engine}, expected {' or '.join(ENGINES)}. Choose another config.")
+    shape = cfg.onnx_config.get("input_shape")
     if shape and any(edge % card.size_divisor for edge in shape):
         raise DataError(
             f"{path}: a fixed input of {shape[0]}x{shape[1]} pixels, expected multiples of {card.size_divisor}, the "
@@ -62,3 +69,43 @@ def input_size(deploy_cfg: Config) -> tuple[int, int] | None:
     """The fixed (height, width) of the input, None for any; MMDeploy's `input_shape` is (width, height)."""
     shape = deploy_cfg.onnx_config.get("input_shape")
     return (shape[1], shape[0]) if shape else None
+
+
+def _value(cfg: Config, name: str) -> object:
+    """A setting by its full name; None where it, or what should hold it, is not there."""
+    value: object = cfg
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, (Config, dict)) else None
+    return value
+
+
+def _is_shape(value: object) -> bool:
+    return (
+        isinstance(value, (list, tuple)) and len(value) == 2 and all(type(edge) is int and edge > 0 for edge in value)
+    )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+# Setting -> what it may be, and that in words.
+_FORM = {
+    "codebase_config.type": (lambda value: isinstance(value, str), "mmseg or mmdet"),
+    "backend_config.type": (lambda value: value in ENGINES, " or ".join(ENGINES)),
+    # GridSample came with 16; the exporter knows no later one than 20.
+    "onnx_config.opset_version": (lambda value: type(value) is int and 16 <= value <= 20, "a whole number, 16 to 20"),
+    "onnx_config.input_shape": (
+        lambda value: value is None or (_is_shape(value) and max(value) <= MOST_EDGE),
+        f"None or (width, height) in pixels, each from 1 to {MOST_EDGE}",
+    ),
+    "onnx_config.dynamic_axes": (lambda value: value is None or isinstance(value, dict), "None or a dict by name"),
+    **{
+        f"parity.{entry.name}": (lambda value: value is None or _is_share(value), "a number from 0 to 1")
+        for entry in fields(Thresholds)
+    },
+    "parity": (
+        lambda value: value is None or (isinstance(value, dict) and set(value) <= {e.name for e in fields(Thresholds)}),
+        f"a dict of {', '.join(entry.name for entry in fields(Thresholds))}",
+    ),
+}

@@ -3,17 +3,21 @@
 import copy
 import os
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from os import PathLike
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist
+from mmengine.dist import init_dist, is_main_process
 from mmengine.registry import DATASETS, init_default_scope
 
 from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.errors import DataError
+from lesionseg.files import lock_folder
 
 
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:
@@ -48,6 +52,27 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
     _replace_sync_bn(cfg.model)
+
+
+@contextmanager
+def one_run(work: str, *folders: str | PathLike | None) -> Iterator[None]:
+    """Keep other runs of the same work out of the folders that this one writes into, while the block runs.
+
+    The first process of a distributed run does so for all of them; see `lesionseg.files.lock_folder`.
+
+    Args:
+        work: such as `train`; a training and a test of it may go on in one work_dir.
+        folders: of which None is none.
+
+    Raises:
+        DataError: another run is writing into one of them.
+        OSError: one cannot be made or written to.
+    """
+    with ExitStack() as stack:
+        if is_main_process():
+            for folder in {Path(folder).resolve(): folder for folder in folders if folder}.values():
+                stack.enter_context(lock_folder(folder, work))
+        yield
 
 
 def _replace_sync_bn(settings: dict) -> None:

@@ -2,6 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
@@ -25,7 +26,7 @@ class LesionCocoMetric(CocoMetric):
         DataError: see `lesionseg.data.datasets.coco_index.read_index`.
     """
 
-    def __init__(self, ann_file: str | PathLike | None = None, **kwargs) -> None:
+    def __init__(self, ann_file: str | PathLike | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if ann_file is not None:
             self._coco_api = read_index(Path(ann_file))

@@ -1,8 +1,8 @@
 """Finished tests on the same images -> means and paired differences, with intervals."""
 
 import csv
-import math
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -19,6 +19,9 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 _COUNTS = ("tp", "tn", "fp", "fn")
+# Pixels of an image: no file format holds more.
+_MOST_PIXELS = 10**12
+_TEST_AGAIN = "Run tools/test.py again for both with the same --cfg-options data_root=DIR."
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
         try:
             tests.append(_read_test(Path(folder), name))
         except DataError as error:
-            faults.append(f"{error}. Run `tools/test.py CONFIG CHECKPOINT --work-dir {folder}`.")
+            faults.append(f"{error}. Run `tools/test.py CONFIG CHECKPOINT --work-dir {shlex.quote(str(folder))}`.")
     if faults:
         raise DataError(*faults)
     return tests
@@ -213,7 +216,7 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
         return None
     return (
         f"{test.work_dir}: not made on the images of {reference.work_dir}: {'; '.join(facts)}; expected the same "
-        "images and true masks. Test both on one data set."
+        f"images and true masks. {_TEST_AGAIN}"
     )
 
 
@@ -222,8 +225,7 @@ def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
     known = [(test, test.annotations) for test in tests if test.annotations]
     return [
         f"{test.work_dir}: its COCO scores do not have the true instances of {known[0][0].work_dir}: "
-        f"annotations_sha256 {annotations[:12]}, not {known[0][1][:12]}; expected the same COCO file. "
-        "Test both with one."
+        f"annotations_sha256 {annotations[:12]}, not {known[0][1][:12]}; expected the same COCO file. {_TEST_AGAIN}"
         for test, annotations in known
         if annotations != known[0][1]
     ]
@@ -275,12 +277,16 @@ def _read_images(path: Path) -> dict[str, dict[str, float]]:
         try:
             for line in reader:
                 numbers = {name: float(line[name]) for name in (*PER_IMAGE, *_COUNTS)}
-                if line["id"] in images or not all(map(math.isfinite, numbers.values())):
+                # NaN is none of it.
+                counts_fit = all(0 <= numbers[name] <= _MOST_PIXELS and numbers[name] % 1 == 0 for name in _COUNTS)
+                if line["id"] in images or not counts_fit or not all(0 <= numbers[name] <= 1 for name in PER_IMAGE):
                     raise ValueError
                 images[line["id"]] = numbers
         except KeyError as error:
             raise DataError(f"{path}: no column {error}, expected a table of this version") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: not UTF-8, expected a table as tools/test.py writes it") from error
         except (ValueError, TypeError, csv.Error) as error:
-            fact = f"line {reader.line_num} is damaged"
-            raise DataError(f"{path}: {fact}, expected an id of its own and numbers") from error
+            fact, expected = f"line {reader.line_num} is damaged", "scores from 0 to 1 and counts of pixels"
+            raise DataError(f"{path}: {fact}, expected an id of its own, {expected}") from error
     return images

@@ -9,7 +9,7 @@ from pathlib import Path
 from lesionseg.evaluation.compare import COMPARED, CONFIDENCE, RESAMPLES, Row
 from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
-from lesionseg.files import write_bytes, write_text
+from lesionseg.files import lock_folder, write_bytes, write_text
 from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table
 
 # Of COCO's twelve those that papers print; the CSV has whatever the report has.
@@ -28,13 +28,18 @@ def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
     Args:
         folder: is made where it does not exist; files of an earlier comparison are replaced.
         rows: at least one.
+
+    Raises:
+        DataError: another comparison is writing there.
+        OSError: the folder cannot be written to.
     """
     folder = Path(folder)
     column = PER_IMAGE.index("jaccard")
     picture = jaccard_boxes({row.test.label: row.test.scores[:, column] for row in rows})
-    write_bytes(folder / "comparison.png", picture)
-    write_text(folder / "comparison.csv", comparison_csv(rows))
-    write_text(folder / "comparison.md", comparison_markdown(rows))
+    with lock_folder(folder, "compare"):
+        write_bytes(folder / "comparison.png", picture)
+        write_text(folder / "comparison.csv", comparison_csv(rows))
+        write_text(folder / "comparison.md", comparison_markdown(rows))
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:

@@ -80,6 +80,10 @@ def find_inputs(names: Sequence[str]) -> Inputs:
         else:
             faults.append(f"{name}: no such file or folder, expected images. Check the path.")
             continue
+        if path.exists() and not path.is_dir() and not path.is_file():
+            advice = "Copy what comes out of it into a file, and name that."
+            faults.append(f"{name}: no regular file, expected an image. {advice}")
+            continue
         if path.exists() and not path.is_dir():
             images, others = [Input(image_id(path.name), path)], list[str]()
         else:
@@ -119,6 +123,7 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
 
 
 def _is_image(path: Path) -> bool:
+    # A link that leads nowhere, a pipe or a device is told when it is read.
     return is_picture(path) and not path.name.lower().endswith(_NO_IMAGES)
 
 

@@ -20,6 +20,7 @@ from lesionseg.inference.decode import (
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import Prepared, prepare
 from lesionseg.inference.runtimes.card import MASK_THRESHOLD, ModelCard
+from lesionseg.inference.runtimes.interface import check_outputs
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.instances import UNION, choose_instances
 
@@ -37,7 +38,7 @@ class Network:
         instances: which of them make up the lesion, `union` or `top1`; None takes what the model was tested with.
 
     Raises:
-        DataError: there are no instances to choose from.
+        DataError: there are no instances to choose from, or no such way to choose them.
     """
 
     def __init__(
@@ -53,15 +54,25 @@ class Network:
         self.card = replace(
             card,
             min_score=card.min_score if min_score is None else min_score,
-            score_rule=instances or card.score_rule,
+            score_rule=card.score_rule if instances is None else instances,
         )
+        if faults := self.card.faults():
+            raise DataError(*(f"{fact}, expected {expected}. Correct it." for fact, expected in faults))
         self.task = card.task
         self.tta = tta
 
     def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
-        """Find the lesions, in one run of the model where all images are of one size."""
-        if len({image.pixels.shape for image in images}) > 1:
+        """Find the lesions, in one run of the model where all images are of one size; nothing in no images.
+
+        Raises:
+            DataError: an image cannot be prepared, see `prepare`.
+            ModelError: the model fails, or its outputs are not what its task has, see `check_outputs`.
+            MemoryError: the images are too large for this machine.
+        """
+        if len({image.pixels.shape for image in images}) > 1 or (len(images) > 1 and not self.model.batches):
             return [found for image in images for found in self.find([image], keep_scores)]
+        if not images:
+            return []
         pixels = [image.pixels for image in images]
         views = [self._outputs(pixels)]
         if self.tta:
@@ -74,7 +85,9 @@ class Network:
     def _outputs(self, images: Sequence[np.ndarray]) -> list[tuple[Prepared, list[np.ndarray]]]:
         """Run the model on images of one size: for each, how it went in, and what came out."""
         prepared = [prepare(image, self.card) for image in images]
-        outputs = self.model.run(np.stack([image.tensor for image in prepared]))
+        batch = np.stack([image.tensor for image in prepared])
+        outputs = self.model.run(batch)
+        check_outputs(outputs, batch, self.card, self.model.path)
         return [(image, [output[number] for output in outputs]) for number, image in enumerate(prepared)]
 
     def _join_semantic(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:

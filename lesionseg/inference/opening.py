@@ -4,6 +4,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.families import family_for
 from lesionseg.errors import DataError
@@ -41,7 +42,7 @@ def open_finder(
         threads: CPU threads; None lets the engine choose.
 
     Raises:
-        DataError: there is no such model, or it cannot be used.
+        DataError: there is no such model, or it cannot be used, or the threads are too many.
 
     Example:
         >>> finder = open_finder("model.onnx", tta=True)
@@ -49,6 +50,8 @@ def open_finder(
         'semantic'
     """
     check_paths(model, checkpoint)
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise DataError(f"threads: {threads}, expected a whole number from 1 to {MOST_THREADS}. Correct it.")
     if is_mask_folder(model):
         from lesionseg.inference.mask_folder import MaskFolder
 

@@ -12,6 +12,11 @@ from lesionseg.errors import DataError
 
 # In standard deviations: what a Gaussian has left further out moves no pixel across one half.
 _REACH = 4
+# Pixels. A wider Gaussian is applied to a mask that is made smaller first: its weights change too slowly for that to
+# be seen, and it would take a minute on a photograph.
+_WIDEST = 32
+# Pixels; beyond, nothing is left of any picture's lesion.
+MOST_SMOOTH = 10_000
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class PostProcessing:
         largest: see `largest_component`.
 
     Raises:
-        DataError: a negative strength or area.
+        DataError: a negative strength or area, or a strength above `MOST_SMOOTH`.
 
     Example:
         >>> mask = np.zeros((5, 7), bool)
@@ -40,9 +45,10 @@ class PostProcessing:
     largest: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("smooth", "min_area"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise DataError(f"{name}: {getattr(self, name)}, expected a number from 0. Correct it.")
+        if not 0 <= self.smooth <= MOST_SMOOTH:
+            raise DataError(f"smooth: {self.smooth}, expected a number from 0 to {MOST_SMOOTH}. Correct it.")
+        if not 0 <= self.min_area < float("inf"):
+            raise DataError(f"min_area: {self.min_area}, expected a number from 0. Correct it.")
 
     def apply(self, mask: np.ndarray) -> np.ndarray:
         """Process a mask: (H, W) bool -> (H, W) bool. The given one is not changed."""
@@ -98,11 +104,21 @@ def smooth(mask: np.ndarray, sigma: float) -> np.ndarray:
     reach = int(np.ceil(_REACH * sigma))
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     around = np.s_[max(0, top - reach) : top + height + reach, max(0, left - reach) : left + width + reach]
-    size = (2 * reach + 1, 2 * reach + 1)
-    soft = cv2.GaussianBlur(mask[around].astype(np.float32), size, sigma, borderType=cv2.BORDER_REPLICATE)
     smoothed = np.zeros_like(mask)
-    smoothed[around] = soft > 0.5
+    smoothed[around] = _blur(mask[around].astype(np.float32), sigma) > 0.5
     return smoothed
+
+
+def _blur(soft: np.ndarray, sigma: float) -> np.ndarray:
+    """Apply a Gaussian: (H, W) float32 -> (H, W) float32."""
+    height, width = soft.shape
+    factor = max(1, sigma / _WIDEST)
+    if factor > 1:
+        small = max(1, round(width / factor)), max(1, round(height / factor))
+        soft = cv2.resize(soft, small, interpolation=cv2.INTER_AREA)
+    edge = 2 * int(np.ceil(_REACH * sigma / factor)) + 1
+    soft = cv2.GaussianBlur(soft, (edge, edge), sigma / factor, borderType=cv2.BORDER_REPLICATE)
+    return soft if factor == 1 else cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

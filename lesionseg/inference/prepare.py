@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.card import INTERPOLATIONS, ModelCard
 
 _INTERPOLATIONS = dict(
-    area=cv2.INTER_AREA,
-    bilinear=cv2.INTER_LINEAR,
-    nearest=cv2.INTER_NEAREST,
-    bicubic=cv2.INTER_CUBIC,
-    lanczos=cv2.INTER_LANCZOS4,
+    zip(
+        INTERPOLATIONS,
+        (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_NEAREST, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4),
+        strict=True,
+    )
 )
 
 

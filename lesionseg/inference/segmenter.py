@@ -1,7 +1,7 @@
 """One class, one call: an image in, its lesion out, by PyTorch, by an exported model alone, or by another method."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.pictures import MAX_PIXELS, read_image
+from lesionseg.system_errors import describe_system_error
 
 
 class Segmenter:
@@ -74,6 +75,12 @@ class Segmenter:
         self.finder = model
         self.postprocess = postprocess or PostProcessing()
 
+    def settings(self) -> dict[str, object]:
+        """What decides what is found, by name and as JSON can hold it: those of a run that is taken up again."""
+        card = getattr(self.finder, "card", None)
+        model = card.properties() if card else str(getattr(self.finder, "folder", type(self.finder).__name__))
+        return dict(model=model, tta=getattr(self.finder, "tta", False), masks=asdict(self.postprocess))
+
     def predict(self, image: str | PathLike | np.ndarray) -> Prediction:
         """Find the lesion in one image.
 
@@ -105,7 +112,10 @@ class Segmenter:
         return np.where(mask, np.uint8(255), np.uint8(0))
 
     def predict_batch(self, images: Sequence[str | PathLike | np.ndarray | Image]) -> list[Prediction]:
-        """Find the lesions in several images, in one run of the model if they are of one size; see `predict`."""
+        """Find the lesions in several images, in one run of the model if they are of one size; see `predict`.
+
+        Of no images, it finds nothing: an empty list.
+        """
         if not len(images):
             return []
         found = self.finder.find([as_image(image) for image in images])
@@ -124,11 +134,11 @@ def as_image(image: str | PathLike | np.ndarray | Image) -> Image:
         try:
             return Image(read_image(image, MAX_PIXELS), image_id(Path(image).name))
         except OSError as error:
-            raise DataError(f"{image}: {error.strerror}, expected a picture file. Check the path.") from error
+            raise DataError(describe_system_error(error)) from error
     if not isinstance(image, np.ndarray):
         raise DataError(
-            f"image: {type(image).__name__}, expected a path or an array as cv2.imread gives it. Where that gave None, "
-            "it could not read the file: check its path."
+            f"image: {type(image).__name__}, expected the path of a picture or an array. cv2.imread gives None for "
+            "what it cannot read: give the path in its place, and what is wrong with the file is told."
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(

@@ -195,7 +195,7 @@ def _ways_to_turn(picture: np.ndarray) -> Iterator[np.ndarray]:
 def _is_same(picture: np.ndarray, other: np.ndarray) -> bool:
     if picture.shape[:2] != other.shape[:2]:
         return False
-    return np.array_equal(*map(_three_channels, (picture, other)))
+    return np.array_equal(_three_channels(picture), _three_channels(other))
 
 
 def _colour(word: str) -> tuple[int, int, int]:
@@ -227,7 +227,7 @@ def _matches(picture: np.ndarray, indices: np.ndarray | None, marks: Marks) -> n
 def _distance(picture: np.ndarray, marks: Marks) -> np.ndarray:
     """How far each pixel of (H, W, 3) int16 BGR is from the nearest of the marks, (H, W) int16."""
     colours = [*[(value,) * 3 for value in marks.values], *marks.colours]
-    return np.min([np.abs(picture - np.int16(colour[::-1])).max(axis=2) for colour in colours], axis=0)
+    return np.min([np.abs(picture - np.array(colour[::-1], np.int16)).max(axis=2) for colour in colours], axis=0)
 
 
 def _three_channels(picture: np.ndarray) -> np.ndarray:

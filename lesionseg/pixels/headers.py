@@ -7,6 +7,7 @@ out anew, which would be a second opinion on EXIF: OpenCV is given a picture of 
 import re
 from collections.abc import Iterator
 from mmap import mmap
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def _jpeg_size(data: Data) -> tuple[int, int]:
 
 
 def _tiff_size(data: Data) -> tuple[int, int]:
-    order = "little" if data[:2] == b"II" else "big"
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
 
     def number(place: int, length: int) -> int:
         return int.from_bytes(data[place : place + length], order)
@@ -166,7 +167,8 @@ def _small_jpeg(data: Data) -> bytes | None:
 
 def _small_png(data: Data) -> bytes | None:
     """A PNG file of `_SMALL` with the metadata of this one; None where it has none."""
-    before, after = [], []
+    before: list[bytes] = []
+    after: list[bytes] = []
     chunks = before
     for kind, place, end in _png_chunks(data):
         if kind == b"IDAT":

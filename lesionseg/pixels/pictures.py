@@ -175,7 +175,7 @@ def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: in
     if picture is None:
         raise _unreadable(data, name)
     if not size:
-        _check_size(*picture.shape[:2], name, max_pixels)
+        _check_size(picture.shape[0], picture.shape[1], name, max_pixels)
     return picture
 
 

@@ -298,7 +298,7 @@ def test_tool_names_a_folder_without_permission(server, tmp_path, main, capsys):
     tmp_path.chmod(0o500)
     assert main([str(tmp_path / "out"), "--splits", "test", "--base-url", server.url]) == 1
     tmp_path.chmod(0o700)
-    assert "Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
+    assert "Permission denied, expected a path that you may write to. Choose a folder" in capsys.readouterr().err
 
 
 def test_every_split_has_its_two_archives():

@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from drawn_models import CARD
 from helpers import ROOT
 from mmengine.config import Config
 
+from lesionseg.deploy.deploy_config import default_deploy_config, load_deploy_config
 from lesionseg.deploy.parity import Thresholds
+from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
 from lesionseg.inference.runtimes.onnx_model import OUTPUTS
 
@@ -37,3 +40,68 @@ def test_name_agrees_with_contents(path):
     assert cfg.onnx_config.opset_version >= 17
     settings = cfg.parity
     assert Thresholds(**settings) == Thresholds()
+
+
+ONNX = "onnx_config = dict(opset_version=17)"
+DYNAMIC = f"""
+backend_config = dict(type="onnxruntime")
+codebase_config = dict(type="mmseg")
+{ONNX}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("", "codebase_config.type is missing, expected mmseg or mmdet."),
+        ("", "onnx_config.opset_version is missing, expected a whole number, 16 to 20."),
+        ("codebase_config = 5", "codebase_config.type is missing, expected mmseg or mmdet."),
+        (
+            DYNAMIC.replace('"onnxruntime"', '"ncnn"'),
+            "backend_config.type is 'ncnn', expected onnxruntime or openvino or",
+        ),
+        (DYNAMIC.replace('"onnxruntime"', "[]"), "backend_config.type is [], expected onnxruntime or openvino or"),
+        (DYNAMIC.replace("17", "7"), "onnx_config.opset_version is 7, expected a whole number, 16 to 20."),
+        (DYNAMIC.replace("17", "'17'"), "onnx_config.opset_version is '17', expected a whole number"),
+        *(
+            (
+                DYNAMIC.replace("17", f"17, input_shape={shape}"),
+                f"onnx_config.input_shape is {shape}, expected None or (",
+            )
+            for shape in ["(-512, -512)", "(512, -16)", "(0, 0)", "()", "(512,)", "(16.0, 32.0)", "512", "'512x512'"]
+        ),
+        (
+            DYNAMIC.replace("17", "17, input_shape=(10**6, 10**6)"),
+            "onnx_config.input_shape is (1000000, 1000000), expect",
+        ),
+        (
+            DYNAMIC.replace("17", "17, dynamic_axes=3"),
+            "onnx_config.dynamic_axes is 3, expected None or a dict by name.",
+        ),
+        (DYNAMIC + "parity = dict(min_agreement=-1)", "parity.min_agreement is -1, expected a number from 0 to 1."),
+        (DYNAMIC + "parity = dict(min_agreement=float('nan'))", "parity.min_agreement is nan, expected a number"),
+        (
+            DYNAMIC + "parity = dict(min_agrement=1)",
+            "parity is {'min_agrement': 1}, expected a dict of min_agreement, m",
+        ),
+        (DYNAMIC + "parity = 3", "parity is 3, expected a dict of min_agreement, min_score, min_mask_iou."),
+    ],
+)
+def test_a_part_that_cannot_be_is_named(text, fact, tmp_path):
+    path = tmp_path / "deploy.py"
+    path.write_text(text)
+    with pytest.raises(DataError) as refused:
+        load_deploy_config(path, CARD)
+    (line,) = [line for line in refused.value.args if fact in line]
+    assert line.startswith(f"{path}: ")
+    assert line.endswith(f". Correct it as in {default_deploy_config(CARD)}.")
+    path.write_text(DYNAMIC)
+    assert load_deploy_config(path, CARD).onnx_config.opset_version == 17
+
+
+def test_what_does_not_load_is_named(tmp_path):
+    path = tmp_path / "deploy.py"
+    for text in ("1 / 0", "a b", "_base_ = 'none.py'", "raise SystemError"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"deploy\.py: does not load: .*\. Mend the deploy config\."):
+            load_deploy_config(path, CARD)

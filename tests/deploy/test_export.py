@@ -35,6 +35,9 @@ def checkpoint(tmp_path_factory) -> str:
 def exported(checkpoint, isic_folder, tmp_path_factory) -> Path:
     """The folder of an export."""
     out = tmp_path_factory.mktemp("export") / "out"
+    # As a killed export leaves it.
+    (out / ".a1b2c3_4.part").mkdir(parents=True)
+    (out / ".a1b2c3_4.part" / "raw.onnx").touch()
     arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--cfg-options", f"data_root={isic_folder}"]
     assert load_tool("export").main(arguments) == 0
     return out
@@ -150,7 +153,11 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
         path = deploy / "instance-seg_onnxruntime_dynamic.py"
         return [*plain, "--deploy-cfg", str(path), *options], "a deploy config for mmdet, expected one for mmseg"
     if case == "no deploy config":
-        return [*plain, "--deploy-cfg", str(tmp_path / "no.py")], "no.py: no such deploy config, expected"
+        return [
+            *plain,
+            "--deploy-cfg",
+            str(tmp_path / "no.py"),
+        ], "no.py: no such file or folder, expected a file of configs/deploy"
     if case == "deploy config does not load":
         (tmp_path / "bad.py").write_text("backend_config = dict(\n")
         return [*plain, "--deploy-cfg", str(tmp_path / "bad.py")], "bad.py: does not load"
@@ -220,7 +227,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, is
 def test_a_folder_that_cannot_be_written_to(checkpoint, tmp_path, capsys):
     tmp_path.chmod(0o500)
     assert load_tool("export").main([MASK2FORMER, checkpoint, "--out", str(tmp_path / "out")]) == 1
-    assert "Permission denied. Choose a folder that you may write to" in capsys.readouterr().err
+    assert "Permission denied, expected a path that you may write to. Choose a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
 from lesionseg.data.release.pairs import SPLITS, Listing, Named, Pair
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import write_aside
+from lesionseg.files import lock, lock_folder, write_aside
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.pixels.pictures import picture_size
 from lesionseg.workers import map_files
@@ -94,6 +94,13 @@ def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: boo
             f"{folder}: a file, expected a data set folder. Name the folder, or add --to-masks OUT to draw a COCO file."
         )
     listing = _list_splits(folder)
+    if not listing.pairs:
+        raise DataError(*listing.faults)
+    with lock_folder(folder / "annotations", "masks2coco"):
+        return _write_files(folder, listing, style, overwrite)
+
+
+def _write_files(folder: Path, listing: Listing, style: Style, overwrite: bool) -> Made:
     files = {split: _json_path(folder, split) for split in dict.fromkeys(pair.split for pair in listing.pairs)}
     faults = [*listing.faults, *_obstacles(folder, files.values(), style.category, overwrite)]
     if faults:
@@ -153,7 +160,7 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
         if annotation["category_id"] in wanted:
             annotations[annotation["image_id"]].append(annotation)
     jobs = [(image, annotations[image["id"]]) for image in coco["images"]]
-    with _same_folder(out) if there else write_aside(out) as aside:
+    with lock(out.with_name(f".{out.name}.lock"), out), _same_folder(out) if there else write_aside(out) as aside:
         for image in coco["images"]:
             (aside / mask_name(image)).parent.mkdir(parents=True, exist_ok=True)
         for _ in _convert_all(partial(_draw, path=path, folder=aside), jobs, "COCO to masks", path):

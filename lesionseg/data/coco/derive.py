@@ -96,11 +96,11 @@ def derive(path: Path, coco: Mapping[str, list[Entry]]) -> list[str]:
         parts = read_segmentation(annotation.get("segmentation"), height, width, name)
         box, area = box_and_area(parts, height, width)
         if not area:
-            empty.append(annotation.get("id"))
+            empty.append(str(annotation.get("id")))
         if not _is_box(annotation.get("bbox"), box):
-            boxes.append(annotation.get("id"))
+            boxes.append(str(annotation.get("id")))
         if not _is_area(annotation.get("area"), area):
-            areas.append(annotation.get("id"))
+            areas.append(str(annotation.get("id")))
         annotation.update(bbox=box, area=area)
     if empty:
         raise DataError(

@@ -203,9 +203,9 @@ def _read_polygons(polygons: Sequence[Any], height: int, width: int, name: str) 
             "Export the annotation again."
         )
     if thin := [number for number, polygon in enumerate(corners, 1) if len(polygon) < 3]:
-        points = len(corners[thin[0] - 1])
+        few = len(corners[thin[0] - 1])
         raise DataError(
-            f"{name}: its polygon {thin[0]} of {len(corners)} has {points} points, expected three or more. Remove that "
+            f"{name}: its polygon {thin[0]} of {len(corners)} has {few} points, expected three or more. Remove that "
             "polygon from its list, or the annotation where it is the only one."
         )
     points = np.concatenate(corners)

@@ -296,6 +296,7 @@ def _check_space(jobs: Sequence[_Job], out: Path, folder: Path) -> None:
 def _shares_blocks(jobs: Sequence[_Job], part: Path, folder: Path) -> bool:
     """Whether the files of a part take no space in the folder: tried with the first of them."""
     path = next(source.path for job in jobs for source in (job.pair.image, job.pair.mask) if source.part == part)
+    assert path is not None, part
     tried = folder / "tried"
     try:
         return (jobs[0].link and _link(path, tried)) or clone_file(path, tried)
@@ -326,14 +327,16 @@ def _fault_lines(results: Sequence[_Result], pairs: Sequence[Pair]) -> list[str]
 def _odd_wholes(results: Sequence[_Result], listing: Listing, reading: Reading) -> list[str]:
     """Faults of masks that are right one by one and cannot be right together."""
     where = ", ".join(dict.fromkeys(str(pair.mask.part) for pair in listing.pairs))
-    records = [result.record for result in results]
+    records = [result.record for result in results if result.record]
     if reading.foreground and not any(record.components for record in records):
         return [
             f"{where}: none of the {len(records)} masks holds {reading.foreground.lesion}, expected a lesion in most. "
             "Choose another --foreground."
         ]
     # A mask of lesion all over says nothing: inverted, it would be one without a lesion.
-    shares = {result.record.id: result.border_share for result in results if result.record.lesion_share < 1}
+    shares = {
+        result.record.id: result.border_share for result in results if result.record and result.record.lesion_share < 1
+    }
     odd = [id for id, share in shares.items() if share > 0.5]
     if reading.inverted is None and len(odd) > len(shares) / 2:
         return [

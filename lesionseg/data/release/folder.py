@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lesionseg.errors import DataError
-from lesionseg.files import exchange, lock_folder
+from lesionseg.files import exchange, lock
 from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
@@ -69,29 +69,25 @@ def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
     # Whoever may write beside `out` could have put a link there, and have deleted what it leads to.
     if scratch.is_symlink() or (scratch.exists() and not scratch.is_dir()):
         raise DataError(f"{scratch}: a link or a file, expected nothing there or a folder of this tool. Remove it.")
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = lock_folder(scratch)
-    except BlockingIOError:
-        raise DataError(f"{out}: another run is writing it, expected one at a time. Wait for it to end.") from None
-    fresh, old = scratch / "new", scratch / "old"
-    try:
-        _restore(old, out)
-        _check_replaceable(out, overwrite)
-        for left_over in (fresh, old):
-            _remove(left_over)
-        fresh.mkdir()
-        yield fresh
-        if not out.exists():
-            os.replace(fresh, out)
-        elif not exchange(fresh, out):
-            os.replace(out, old)
-            os.replace(fresh, out)
-    finally:
-        _restore(old, out)
-        shutil.rmtree(scratch, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+    if (scratch / "lock").is_symlink():
+        (scratch / "lock").unlink()
+    with lock(scratch / "lock", out):
+        fresh, old = scratch / "new", scratch / "old"
+        try:
+            _restore(old, out)
+            _check_replaceable(out, overwrite)
+            for left_over in (fresh, old):
+                _remove(left_over)
+            fresh.mkdir()
+            yield fresh
+            if not out.exists():
+                os.replace(fresh, out)
+            elif not exchange(fresh, out):
+                os.replace(out, old)
+                os.replace(fresh, out)
+        finally:
+            _restore(old, out)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

@@ -1,15 +1,20 @@
 """What a model has to be known by to be used alone: how images go in, and what its outputs mean."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from typing import Any
 
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
+from lesionseg.pixels.instances import TOP1, UNION
 
 MASK_SCORES, LOGITS = "mask_scores", "logits"
+# Pixels of an input's edge.
+MOST_EDGE = 8192
+# OpenCV's, by MMCV's names.
+INTERPOLATIONS = ("area", "bilinear", "nearest", "bicubic", "lanczos")
 # MMDetection's mask_thr_binary.
 MASK_THRESHOLD = 0.5
 # A file without it was not exported here. It counts up when a reader of older files would misread newer ones.
@@ -28,7 +33,7 @@ class ModelCard:
         channel_order: of the input, `RGB` or `BGR`.
         scale: (long edge at most, short edge) in pixels: an image is resized, aspect kept, until it meets the first
             of the two. MMCV's rule.
-        interpolation: of that resizing, by OpenCV's name: `area`, `bilinear`, `nearest`, `bicubic` or `lanczos`.
+        interpolation: of that resizing, one of `INTERPOLATIONS`.
         size_divisor: the resized image is padded with zeros, below and to the right, to a multiple of it.
         input_size: (height, width) of a model with a fixed input, which the image is resized to fit into and then
             padded to, in place of `scale` and `size_divisor`.
@@ -88,15 +93,89 @@ class ModelCard:
             for entry in fields(cls):
                 text = properties[entry.name]
                 values[entry.name] = text if entry.type is str else _tuples(json.loads(text))
-            if values["task"] not in (SEMANTIC, INSTANCES):
-                raise ValueError(f"no such task: {values['task']}")
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, RecursionError) as error:
             raise DataError(
                 f"{path}: damaged metadata ({type(error).__name__}: {error}), expected those that tools/export.py "
                 "writes. Export the model again."
             ) from error
-        return cls(**values)
+        card = cls(**values)
+        if faults := card.faults():
+            raise DataError(
+                *(
+                    f"{path}: damaged metadata ({fact}), expected {expected}. Export the model again."
+                    for fact, expected in faults
+                )
+            )
+        return card
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Entries that no model can have: what each is, and what it may be."""
+        faults = []
+        for name, (fits, expected) in {**_FORM, **_FORM_OF_TASK.get(self.task, {})}.items():
+            if not fits(value := getattr(self, name)):
+                shown = repr(value)
+                shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
+                faults.append((f"{name} is {shown}", expected))
+        return faults
 
 
 def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _one_of(*known: str) -> tuple[Callable[[object], bool], str]:
+    return lambda value: isinstance(value, str) and value in known, " or ".join(known)
+
+
+def _number(least: float, most: float) -> tuple[Callable[[object], bool], str]:
+    def fits(value: object) -> bool:
+        # Neither NaN nor, though Python counts it among the numbers, `true`.
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+    return fits, f"a number from {least:g} to {most:g}"
+
+
+def _whole(least: int, most: int) -> tuple[Callable[[object], bool], str]:
+    return lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}"
+
+
+def _several(count: int, each: tuple[Callable[[object], bool], str]) -> tuple[Callable[[object], bool], str]:
+    fits, expected = each
+    return lambda value: isinstance(value, tuple) and len(value) == count and all(map(fits, value)), (
+        f"{count} of these: {expected}"
+    )
+
+
+def _names(least: int) -> tuple[Callable[[object], bool], str]:
+    def fits(value: object) -> bool:
+        return isinstance(value, tuple) and len(value) >= least and all(isinstance(name, str) for name in value)
+
+    return fits, f"{least} or more names"
+
+
+def _is_text_by_name(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+_edge = _whole(1, MOST_EDGE)
+_edges_fit, _edges_expected = _several(2, _edge)
+_MOST_SHOWN = 100
+# Entry -> what it may be, and that in words. Entries of plain text may be anything.
+_FORM = dict(
+    task=_one_of(SEMANTIC, INSTANCES),
+    classes=_names(1),
+    mean=_several(3, _number(-1000, 1000)),
+    std=_several(3, _number(0.001, 1000)),
+    channel_order=_one_of("RGB", "BGR"),
+    scale=_several(2, _edge),
+    interpolation=_one_of(*INTERPOLATIONS),
+    size_divisor=_whole(1, 1024),
+    min_score=_number(0, 1),
+    input_size=(lambda value: value is None or _edges_fit(value), f"null or {_edges_expected}"),
+    precision=_one_of("float32", "float16"),
+    versions=(_is_text_by_name, "texts by name"),
+)
+_FORM_OF_TASK = {
+    SEMANTIC: dict(classes=_names(2), score_rule=_one_of(LOGITS, MASK_SCORES)),
+    INSTANCES: dict(score_rule=_one_of(UNION, TOP1)),
+}

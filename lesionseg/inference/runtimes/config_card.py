@@ -24,8 +24,18 @@ def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | Pat
     """Collect what a user of the model has to know from its config.
 
     Raises:
-        DataError: images are resized or padded, or masks thresholded, in a way that a card cannot tell.
+        DataError: images are resized or padded, or masks thresholded, in a way that a card cannot tell; or a value is
+            one that no model can have.
     """
+    card = _collect(cfg, module, config, checkpoint)
+    if faults := card.faults():
+        raise DataError(
+            *(f"{config}: {fact}, expected {expected}. Correct it in the config." for fact, expected in faults)
+        )
+    return card
+
+
+def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | PathLike) -> ModelCard:
     preprocessor = module.data_preprocessor
     if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
         raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")

@@ -17,9 +17,13 @@ class Model(Protocol):
 
     Attributes:
         card: how to prepare images, and what the outputs mean.
+        path: what messages call it by.
+        batches: whether it takes several images at once.
     """
 
     card: ModelCard
+    path: str
+    batches: bool
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         """Run a batch.
@@ -30,5 +34,9 @@ class Model(Protocol):
         Returns:
             semantic: [(N, C, H, W) float32 scores by class]. Instances: [(N, K, 5) float32 boxes and scores,
             (N, K) int64 labels, (N, K, h, w) float32 masks], see `lesionseg.inference.decode.lesion_detections`.
+
+        Raises:
+            ModelError: the model fails, whatever the image, or takes too long.
+            MemoryError: the images are too large for this machine.
         """
         ...

@@ -43,6 +43,7 @@ class TorchModel:
 
     def __init__(self, options: Options, checkpoint: str | PathLike, device: str | None = None) -> None:
         check_checkpoint(checkpoint)
+        self.path, self.batches = str(checkpoint), True
         self.cfg = load_config(options)
         init_default_scope(self.cfg.default_scope)
         self.module = build_module(self.cfg, options.config)
