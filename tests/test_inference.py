@@ -249,7 +249,3 @@ def test_models_that_do_not_do(model, folder):
             DataError, match=rf"^threads: {threads}, expected a whole number from 1 to \d+\. Correct it"
         ):
             Segmenter(model, threads=threads)
-
-
-def test_no_images_have_no_predictions(model):
-    assert Segmenter(model).predict_batch([]) == []

@@ -125,3 +125,37 @@ def test_all_files_are_replaced_or_none(folder, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         masks_to_coco(folder, COMPONENTS, overwrite=True)
     assert tree(folder) == before
+
+
+def test_what_a_killed_run_has_put_in_place_is_completed(folder):
+    masks_to_coco(folder)
+    whole = tree(folder)
+    gone = folder / "annotations/instances_validation.json"
+    gone.unlink()
+    masks_to_coco(folder)
+    assert tree(folder) == whole
+    gone.unlink()
+    (folder / "annotations/instances_training.json").write_text("mine")
+    with pytest.raises(DataError, match=r"instances_training\.json: exists, expected nothing there"):
+        masks_to_coco(folder)
+    assert not gone.exists()
+
+
+@pytest.mark.parametrize("part", ["images", "annotations"])
+def test_pipes_are_no_pictures(folder, part):
+    path = next((folder / part / "validation").iterdir())
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))}: a pipe or a device"):
+        masks_to_coco(folder)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 20, 30, 60])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif", ".webp"])
+def test_an_image_whose_header_breaks_off_is_named(folder, suffix, length):
+    path = folder / "images/validation/ISIC_0000001.jpg"
+    data = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))[1].tobytes()[:length]
+    path.unlink()
+    path.with_suffix(suffix).write_bytes(data)
+    with pytest.raises(DataError, match=re.escape(str(path.with_suffix(suffix)))):
+        masks_to_coco(folder)

@@ -15,6 +15,7 @@ import pytest
 from lesionseg.data.release import download as download_module
 from lesionseg.data.release.download import ARCHIVES, Archive, download
 from lesionseg.errors import DataError
+from lesionseg.files import lock_folder
 
 NAME = "ISIC2018_Task1_Test_GroundTruth.zip"
 CONTENT = bytes(range(256)) * 40
@@ -186,13 +187,89 @@ def test_a_wrong_checksum_is_told_and_the_next_run_starts_anew(server, tmp_path)
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-def test_a_wrong_file_of_the_same_name_is_moved_aside(server, tmp_path):
+def test_a_wrong_file_of_the_same_name_stays_and_is_told(server, tmp_path):
     (tmp_path / NAME).write_bytes(b"mine")
-    with pytest.raises(DataError, match=rf"{NAME}: it was there already .* It is {NAME}\.bad now"):
+    with pytest.raises(
+        DataError, match=rf"{NAME}: it was there already .* Move it away or delete it, and run the same"
+    ):
         download([ARCHIVE], tmp_path, server.url, QUICK)
-    assert (tmp_path / f"{NAME}.bad").read_bytes() == b"mine"
+    assert (tmp_path / NAME).read_bytes() == b"mine"
+    assert names(tmp_path) == [NAME]
+    (tmp_path / NAME).unlink()
     download([ARCHIVE], tmp_path, server.url, QUICK)
     assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_two_downloads_into_one_folder_do_not_mix(server, tmp_path):
+    lock = lock_folder(tmp_path)
+    with pytest.raises(DataError, match="another download into it is going on, expected one at a time"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert names(tmp_path) == []
+    os.close(lock)
+    assert download([ARCHIVE], tmp_path, server.url, QUICK) == [tmp_path / NAME]
+
+
+@pytest.mark.parametrize("name", [PART, VERSION])
+def test_links_and_pipes_at_the_names_of_parts_are_refused(server, tmp_path, name):
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    out.mkdir()
+    mine.write_bytes(b"mine")
+    (out / name).symlink_to(mine)
+    with pytest.raises(DataError, match=r"a link or no file, expected nothing there .* Remove it"):
+        download([ARCHIVE], out, server.url, QUICK)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_damaged_version_starts_over(server, tmp_path):
+    leave_part(tmp_path, 3000)
+    (tmp_path / VERSION).write_bytes(b"\xff\xfe")
+    download([ARCHIVE], tmp_path, server.url, QUICK)
+    assert server.ranges() == [None]
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "", "1e3"])
+def test_a_size_that_is_no_number_is_told(server, tmp_path, monkeypatch, length):
+    send = Handler.send_header
+    monkeypatch.setattr(
+        Handler, "send_header", lambda self, key, value: send(self, key, length if key == "Content-Length" else value)
+    )
+    with pytest.raises(DataError, match="the server does not say the size, expected a Content-Length"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1",
+        "http://[x]/",
+        "http://",
+        "https:///2018",
+        "http://example.org:port/",
+        "http://example.org:99999/",
+        "http://ex ample.org/",
+        "http://example.org/2018 archives",
+        "http://exämple.org/",
+        "http://example.org/lésion",
+        "http://example.org/\n",
+    ],
+)
+def test_what_is_no_address_is_told_at_once(tmp_path, address):
+    with pytest.raises(
+        DataError, match=r"not a web address \(.*\), expected one such as https://.* Correct --base-url"
+    ):
+        download([ARCHIVE], tmp_path / "out", address)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_server_that_sends_on_to_no_address_is_told(server, tmp_path, monkeypatch):
+    def answer(self, send_body):
+        self.send_response(302)
+        self.send_header("Location", "http://[::1/")
+        self.end_headers()
+
+    monkeypatch.setattr(Handler, "answer", answer)
+    with pytest.raises(DataError, match=r"expected the (server to answer|archive)"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
 
 
 def test_a_missing_archive_is_told_before_anything_is_fetched(server, tmp_path):

@@ -102,7 +102,10 @@ def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: boo
 
 def _write_files(folder: Path, listing: Listing, style: Style, overwrite: bool) -> Made:
     files = {split: _json_path(folder, split) for split in dict.fromkeys(pair.split for pair in listing.pairs)}
-    faults = [*listing.faults, *_obstacles(folder, files.values(), style.category, overwrite)]
+    earlier = [path for path in files.values() if path.is_file()]
+    # Of a run that was killed while it put them in place; they have to be what this one makes.
+    some = not overwrite and 0 < len(earlier) < len(files)
+    faults = [*listing.faults, *_obstacles(folder, files.values(), style.category, overwrite or some)]
     if faults:
         raise DataError(*faults)
     entries = {split: _Entries() for split in files}
@@ -117,10 +120,18 @@ def _write_files(folder: Path, listing: Listing, style: Style, overwrite: bool) 
     ]
     if faults:
         raise DataError(*faults)
+    texts = {split: found.to_json(style) for split, found in entries.items()}
+    faults = [
+        _in_the_way(path)
+        for split, path in files.items()
+        if some and path in earlier and path.read_bytes() != texts[split].encode()
+    ]
+    if faults:
+        raise DataError(*faults)
     made = Made(notes=listing.notes)
     with ExitStack() as stack:
         for split, found in entries.items():
-            stack.enter_context(write_aside(files[split])).write_text(found.to_json(style), encoding="utf-8")
+            stack.enter_context(write_aside(files[split])).write_text(texts[split], encoding="utf-8")
             made.counts[files[split]] = len(found.images), len(found.annotations)
             made.notes += [f"{files[split]}: {note}" for note in found.notes(style)]
     return made
@@ -246,8 +257,12 @@ def _obstacles(folder: Path, files: Collection[Path], category: str, overwrite: 
                     "Choose the same with --category, or remove the file."
                 )
         elif not overwrite:
-            faults.append(f"{path}: exists, expected nothing there. Move it away or pass --overwrite.")
+            faults.append(_in_the_way(path))
     return faults
+
+
+def _in_the_way(path: Path) -> str:
+    return f"{path}: exists, expected nothing there. Move it away or pass --overwrite."
 
 
 def _convert_all(

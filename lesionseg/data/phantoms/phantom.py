@@ -80,7 +80,10 @@ def draw_phantom(seed: int, height: int, width: int) -> tuple[np.ndarray, np.nda
         ((60, 80, 3), (60, 80))
     """
     if min(height, width) < _SHORTEST:
-        raise DataError(f"a phantom of {height} x {width} pixels: too small, expected at least {_SHORTEST} each way.")
+        raise DataError(
+            f"a phantom of {height} x {width} pixels: too small, expected at least {_SHORTEST} each way. Choose larger "
+            "--height and --width."
+        )
     rng = np.random.default_rng(seed)
     lesion = _draw_shape(rng, (height, width))
     while not SMALLEST_SHARE <= lesion.mean() <= LARGEST_SHARE:

@@ -3,11 +3,14 @@
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import FileIO
 from os import PathLike
 from pathlib import Path
@@ -17,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lesionseg.errors import DataError
+from lesionseg.files import lock_folder
 
 BASE_URL = "https://isic-challenge-data.s3.amazonaws.com/2018"
 CHALLENGE_PAGE = "https://challenge.isic-archive.com/data/#2018"
@@ -105,13 +109,12 @@ def download(
         DataError: no server, no such file, wrong checksum, not enough space; the text says what to do.
         OSError: the folder cannot be written to.
     """
-    if not base_url.startswith(("http://", "https://")):
-        raise DataError(f"{base_url}: not a web address, expected http:// or https://. Correct --base-url.")
+    _check_address(base_url)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: a file, expected a folder for the archives. Choose another name.")
     out.mkdir(parents=True, exist_ok=True)
-    with _progress() as progress:
+    with _alone_in(out), _progress() as progress:
         missing = []
         for archive in archives:
             if (out / archive.name).exists():
@@ -139,7 +142,42 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True))
 
 
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep other downloads out of a folder: two would write into the same files."""
+    try:
+        lock = lock_folder(out.resolve())
+    except BlockingIOError:
+        raise DataError(
+            f"{out}: another download into it is going on, expected one at a time. Wait for it to end."
+        ) from None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
 # The server
+
+
+def _check_address(url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise DataError(f"{url}: not a web address, expected http:// or https://. Correct --base-url.")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        # Asked for, as it may be no number.
+        parts.port  # noqa: B018
+        fault = None if parts.hostname else "it names no server"
+    except ValueError as error:
+        fault = str(error)
+    if not re.fullmatch("[!-~]+", url):
+        fault = "it holds blanks or characters that are not ASCII"
+    if fault:
+        raise DataError(
+            f"{url}: not a web address ({fault}), expected one such as {BASE_URL}, other characters written as %20. "
+            "Correct --base-url."
+        )
 
 
 def _by_hand(out: Path) -> str:
@@ -156,7 +194,8 @@ def _ask(request: urllib.request.Request, out: Path) -> http.client.HTTPResponse
         passes = error.code >= 500 or error.code == _TOO_MANY_REQUESTS
         kind = _NoAnswerError if passes else DataError
         raise kind(f"{fact}, expected the archive. Check the address, or {_by_hand(out)}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # ValueError: the server sends us on to what is no address.
         fact = f"{url}: {_reason(error)}"
         raise _NoAnswerError(f"{fact}, expected the server to answer. Check the network, or {_by_hand(out)}") from error
 
@@ -182,7 +221,7 @@ def _look_up(url: str, out: Path, waits: Sequence[float], progress: Progress) ->
     request = urllib.request.Request(url, method="HEAD")
     with _patiently(lambda: _ask(request, out), waits, progress) as response:
         size, tag = response.headers["Content-Length"], response.headers["ETag"]
-    if size is None:
+    if size is None or not re.fullmatch("[0-9]{1,18}", size):
         raise DataError(
             f"{url}: the server does not say the size, expected a Content-Length. Check the address, or {_by_hand(out)}"
         )
@@ -230,7 +269,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     """The next bytes; none at the end, and none where the connection breaks, which the file's length will tell."""
     try:
         return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError):
         return b""
 
 
@@ -244,7 +283,12 @@ def _length(path: Path) -> int:
 def _part_to_go_on_with(path: Path, remote: _Remote) -> Path:
     """The `.part` file of an archive, made or emptied where it is not of the version that the server has."""
     part, version = path.with_name(f"{path.name}.part"), _version_file(path)
-    known = version.read_text(encoding="utf-8") if version.exists() else None
+    for file in (part, version):
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise DataError(
+                f"{file}: a link or no file, expected nothing there or what a download has left. Remove it."
+            )
+    known = version.read_text(encoding="utf-8", errors="replace") if version.exists() else None
     if known != remote.version or not part.exists() or _length(part) > remote.size:
         part.write_bytes(b"")
         version.write_text(remote.version, encoding="utf-8")
@@ -303,12 +347,10 @@ def _accept(part: Path, path: Path, sha256: str, progress: Progress) -> None:
 
 
 def _check_own_file(path: Path, sha256: str, progress: Progress) -> None:
-    """Move a file aside that has an archive's name and another content."""
+    """Raise DataError for a file that has an archive's name and another content."""
     found = _sha256(path, progress)
     if found != sha256:
-        aside = path.with_name(f"{path.name}.bad")
-        os.replace(path, aside)
         raise DataError(
             f"{path}: it was there already with the SHA-256 {found}, expected {sha256}. "
-            f"It is {aside.name} now: run the same command again to fetch the right one."
+            "Move it away or delete it, and run the same command again to fetch the right one."
         )
