@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, Stopped
 
 Item = TypeVar("Item")
 
@@ -26,8 +26,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Turn a tool's `main(argv)` into one that returns an exit code and ends bad input in one line a fault on stderr.
 
-    0 is done, 1 a data or run error, 130 stopped by Ctrl-C. argparse itself ends with 2 for wrong usage.
-    Errors that are our own fault keep their traceback.
+    0 is done, 1 a data or run error, 130 stopped by Ctrl-C, 143 by SIGTERM. argparse itself ends with 2 for wrong
+    usage. Errors that are our own fault keep their traceback.
     """
 
     @functools.wraps(main)
@@ -44,6 +44,10 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
             if error.strerror is None:
                 raise
             return _fail(f"{error.filename or 'file system'}: {error.strerror}.{_OS_HINTS.get(error.errno, '')}")
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            # As shells tell it: 130 for SIGINT, 143 for SIGTERM.
+            return 128 + stop.number
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return EXIT_INTERRUPTED

@@ -1,4 +1,4 @@
-"""The one exception that tools turn into a message."""
+"""The exceptions that tools turn into a message."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,19 @@ class DataError(ValueError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class Stopped(KeyboardInterrupt):
+    """The user, or who runs the machine, has stopped a tool by a signal.
+
+    Args:
+        number: of the signal.
+        message: what became of the work, and how to go on.
+    """
+
+    def __init__(self, number: int, message: str = "stopped") -> None:
+        super().__init__(message)
+        self.number = number
 
 
 def first_names(names: Sequence[str], most: int = 5) -> str:

@@ -96,6 +96,8 @@ class LesionMask2FormerHead(Mask2FormerHead):
         )
         # (queries, true masks) of the whole batch; those of different images are a few numbers that nobody reads.
         cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
+        if not torch.isfinite(cost).all():
+            raise FloatingPointError("predictions are not finite")
         columns = cost.unflatten(0, (len(truths), -1)).split([len(each.labels) for each in truths], dim=2)
         return [
             tuple(torch.from_numpy(index).to(device) for index in linear_sum_assignment(column[image]))

@@ -92,7 +92,7 @@ def test_getattr_gives_nothing_but_the_statistics_of_a_history(tmp_path):
         load_file(path)
 
 
-@pytest.mark.parametrize("size", [0, 10, 300, -50])
+@pytest.mark.parametrize("size", [0, 10, 300, 2000, -50])
 def test_a_cut_off_checkpoint_is_named(saved, tmp_path, size):
     cut = tmp_path / "cut.pth"
     cut.write_bytes(saved.read_bytes()[:size])
