@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-from lesionseg.errors import DataError, is_out_of_memory
+from lesionseg.errors import DataError, Stopped, is_out_of_memory
 from lesionseg.system_errors import describe_system_error
 
 Item = TypeVar("Item")
@@ -36,8 +36,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., int]:
     """Turn a tool's `main(argv)` into one that returns an exit code and ends bad input in one line a fault on stderr.
 
-    0 is done, 1 a data or run error, 130 stopped by Ctrl-C. argparse itself ends with 2 for wrong usage.
-    What nobody foresaw is one line, too: it names the command, and the file that its traceback was saved in.
+    0 is done, 1 a data or run error, 130 stopped by Ctrl-C, 143 by SIGTERM; argparse itself ends with 2 for wrong
+    usage. What nobody foresaw is one line, too: it names the command, and the file that its traceback was saved in.
     """
     name = Path(main.__code__.co_filename).stem
 
@@ -48,6 +48,10 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
             return main(argv) or EXIT_DONE
         except DataError as error:
             return _fail(*map(_last_error, error.args))
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            # As shells tell it: 130 for SIGINT, 143 for SIGTERM.
+            return 128 + stop.number
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return EXIT_INTERRUPTED

@@ -31,6 +31,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(words in text for words in _TOO_LITTLE_MEMORY)
 
 
+class Stopped(KeyboardInterrupt):
+    """The user, or who runs the machine, has stopped a tool by a signal.
+
+    Args:
+        number: of the signal.
+        message: what became of the work, and how to go on.
+    """
+
+    def __init__(self, number: int, message: str = "stopped") -> None:
+        super().__init__(message)
+        self.number = number
+
+
 def first_names(names: Sequence[str], most: int = 5) -> str:
     """Join the first names for a message: `a, b, c, d, e and 7 more`."""
     shown = ", ".join(str(name) for name in names[:most])

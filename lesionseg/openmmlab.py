@@ -11,8 +11,11 @@ import lesionseg.data.datasets.sampling
 import lesionseg.data.datasets.semantic
 import lesionseg.data.datasets.transforms
 import lesionseg.engine.cpu
+import lesionseg.engine.finite
 import lesionseg.engine.hooks
 import lesionseg.engine.parameter_groups
+import lesionseg.engine.resuming
+import lesionseg.engine.saving
 import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric

@@ -11,7 +11,16 @@ from lesionseg.engine.config import Options
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work_dir")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in the work_dir that can be read"
+    )
+    earlier.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the checkpoints and the report that another run left in the work_dir; without it, and without "
+        "--resume, such a work_dir is refused",
+    )
     parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a CUDA GPU, bfloat16 on a CPU")
     return parser.parse_args(argv)
 
@@ -22,9 +31,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options.of(args)
     from lesionseg.commands.train import train
 
-    runner = train(options, resume=args.resume)
-    if runner.rank == 0:
-        print(f"trained {runner.iter} iterations; checkpoints, logs and learning_curve.png are in {runner.work_dir}")
+    done = train(options, resume=args.resume, overwrite=args.overwrite)
+    if not done.is_main:
+        return
+    where = f"checkpoints, logs and learning_curve.png are in {done.work_dir}"
+    if args.resume and done.before == done.done:
+        print(f"nothing was left to train: {done.done} iterations were done before; {where}")
+    elif args.resume:
+        print(f"trained {done.done - done.before} more iterations, {done.done} in all; {where}")
+    else:
+        print(f"trained {done.done} iterations; {where}")
 
 
 if __name__ == "__main__":

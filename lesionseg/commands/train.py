@@ -1,60 +1,195 @@
 """Trains a model as a config says."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_schedule, load_config
 from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision
-from lesionseg.engine.start import check_data, one_run, start_processes, starting_weights
-from lesionseg.errors import DataError
+from lesionseg.engine.finite import diverged
+from lesionseg.engine.interruption import stop_request
+from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
+from lesionseg.engine.saving import LAST, checkpoints
+from lesionseg.engine.start import check_data, check_folder, one_run, start_processes, starting_weights
+from lesionseg.errors import DataError, Stopped, first_names
+from lesionseg.evaluation.report import FILES
+from lesionseg.evaluation.report_file import REPORT
+
+LEARNING_CURVE = "learning_curve.png"
+# What a config that fits no model, data set or machine makes upstream raise.
+_MISFITS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, RuntimeError),
+    *(TypeError, ValueError),
+)
 
 
-def train(options: Options, resume: bool = False) -> Runner:
+@dataclass(frozen=True)
+class Training:
+    """What a training has done.
+
+    Attributes:
+        work_dir: where its checkpoints lie.
+        before: iterations that an earlier run had done.
+        done: iterations that are done now.
+        is_main: whether this is the process that speaks for all of them.
+    """
+
+    work_dir: str
+    before: int
+    done: int
+    is_main: bool
+
+
+def train(options: Options, resume: bool = False, overwrite: bool = False) -> Training:
     """Train as the config says.
 
     Args:
         options: config and flags.
-        resume: go on from the latest checkpoint in the work_dir.
+        resume: go on from the newest checkpoint in the work_dir that can be read.
+        overwrite: remove what an earlier run left in the work_dir.
 
     Returns:
-        the runner, after its last iteration.
+        what was done.
 
     Raises:
-        DataError: the config, a data set, a mask or the starting weights cannot be used, or
-            another training writes into the work_dir.
+        DataError: the config, a data set, a mask or the starting weights cannot be used; the work_dir holds another
+            run's results and neither flag is set, or another training writes into it; what is to be resumed is another
+            training; the training diverges.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint was written.
 
     Example:
-        >>> runner = train(Options("config.py", cfg_options=["data_root=data/mine"]))
-        >>> runner.work_dir
+        >>> train(Options("config.py", cfg_options=["data_root=data/mine"])).work_dir
         'work_dirs/config'
     """
     cfg = load_config(options)
     check_schedule(cfg, options.config)
+    check_work_dir(cfg.work_dir, resume, overwrite)
     if precision := use_cpu_precision(cfg):
         print(precision)
     keep_freed_memory()
-    cfg.resume = resume
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
-    latest = Path(cfg.work_dir) / "last_checkpoint"
-    if resume and not latest.is_file():
-        raise DataError(f"{cfg.work_dir}: no checkpoint to resume from, expected {latest}. Train without --resume.")
+    cfg.resume = resume
     if resume:
-        cfg.load_from = None
-    if is_main_process():
-        for loader in ("train_dataloader", "val_dataloader"):
-            check_data(cfg, loader)
-    if cfg.get("load_from"):
-        cfg.load_from = starting_weights(cfg, options.config)
-    cfg.custom_hooks = [*cfg.get("custom_hooks", []), dict(type="FitHook", new_parts=cfg.get("new_parts", ()))]
-    with one_run("train", cfg.work_dir):
-        runner = Runner.from_cfg(cfg)
+        cfg.load_from = str(newest_checkpoint(cfg.work_dir, options.trust_checkpoint))
+    with stop_request.noted(), _one_line(cfg, options.config) as runners, one_run("train", cfg.work_dir):
+        if is_main_process():
+            for loader in ("train_dataloader", "val_dataloader"):
+                check_data(cfg, loader)
+        if resume:
+            print(f"resuming from {cfg.load_from}")
+        elif cfg.get("load_from"):
+            cfg.load_from = starting_weights(cfg, options.config)
+        _add_hooks(cfg)
+        runner = ResumableRunner.from_cfg(cfg)
+        runners.append(runner)
         use_channels_last(runner.model)
         # A line for each of several hundred parameters hides all others.
         runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
+        check_scores(runner)
+        if overwrite and is_main_process():
+            remove_results(cfg.work_dir)
         runner.train()
-    return runner
+    return Training(cfg.work_dir, _begin(runner) or 0, runner.iter, runner.rank == 0)
+
+
+def check_work_dir(work_dir: str, resume: bool, overwrite: bool) -> None:
+    """Raise DataError where a training would replace what another run left."""
+    check_folder(work_dir, "--work-dir")
+    found = [path.name for path in _results(work_dir) if path.suffix == ".pth" or path.name == REPORT]
+    if resume or overwrite or not found:
+        return
+    go_on = "--resume to go on with it, " if checkpoints(work_dir) else ""
+    raise DataError(
+        f"{work_dir}: holds the results of another run ({first_names(found)}), expected a folder without. Add {go_on}"
+        "--overwrite to replace them, or choose another --work-dir."
+    )
+
+
+def remove_results(work_dir: str) -> None:
+    """Remove what a training and a test leave in a work_dir; logs stay."""
+    for path in _results(work_dir):
+        path.unlink()
+
+
+def check_scores(runner: ResumableRunner) -> None:
+    """Raise DataError where the best checkpoint, or when to stop, is chosen by a score that no metric gives."""
+    metrics = runner.val_loop.evaluator.metrics if runner.val_loop is not None else []
+    if not all(hasattr(metric, "score_names") for metric in metrics):
+        # Those of others say what they give only when they have given it.
+        return
+    names = [name for metric in metrics for name in metric.score_names]
+    for hook in runner.hooks:
+        asked = getattr(hook, "save_best", None) or getattr(hook, "monitor", None) or []
+        for score in [asked] if isinstance(asked, str) else asked:
+            if score not in (*names, "auto"):
+                near = get_close_matches(score, names, n=1, cutoff=0)
+                raise DataError(
+                    f"{type(hook).__name__}: no metric of val_evaluator gives {score}, expected one of "
+                    f"{', '.join(names)}. Correct it{f', perhaps to {near[0]}' if near else ''}."
+                )
+
+
+def _results(work_dir: str) -> list[Path]:
+    folder = Path(work_dir)
+    named = [folder / name for name in (LAST, LEARNING_CURVE, *FILES)]
+    return [
+        *checkpoints(folder).values(),
+        *sorted(folder.glob("best_*.pth")),
+        *(path for path in named if path.is_file()),
+    ]
+
+
+def _add_hooks(cfg: Config) -> None:
+    """Add what every training needs, whatever its config names."""
+    hooks = list(cfg.get("custom_hooks") or [])
+    if not any(hook["type"] == "RandomStateHook" for hook in hooks):
+        hooks.append(dict(type="RandomStateHook"))
+    fit = dict(type="FitHook", new_parts=cfg.get("new_parts", ()))
+    cfg.custom_hooks = [*hooks, fit, dict(type="ResumeHook"), dict(type="FiniteHook")]
+    default = dict(cfg.get("default_hooks") or {})
+    saving = dict(default.get("checkpoint") or {})
+    if saving.get("type", "CheckpointHook") == "CheckpointHook":
+        saving.update(type="ValidatedCheckpointHook", by_epoch=False)
+    cfg.default_hooks = dict(default, checkpoint=saving)
+
+
+def _begin(runner: ResumableRunner) -> int | None:
+    return next(hook.begin for hook in runner.hooks if isinstance(hook, ResumeHook))
+
+
+@contextmanager
+def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
+    """Turn what stops a training before its first step is done into one line that names the config.
+
+    Yields a list that takes the runner, once there is one. A work_dir that was made meanwhile is removed.
+    """
+    existed = Path(cfg.work_dir).exists()
+    runners: list[ResumableRunner] = []
+    try:
+        yield runners
+    except FloatingPointError as error:
+        raise diverged(runners[0], str(error)) from error
+    except Exception as error:
+        if stop_request.pending and "DataLoader worker" in str(error):
+            # A signal to the whole group has ended the loader processes, too, just before they were needed.
+            raise Stopped(stop_request.pending, "stopped. To go on, run the same command with --resume.") from error
+        begin = _begin(runners[0]) if runners else None
+        started = begin is not None and runners[0].iter > begin
+        if not started and not existed and is_main_process():
+            shutil.rmtree(cfg.work_dir, ignore_errors=True)
+        if started or isinstance(error, DataError) or not isinstance(error, _MISFITS):
+            raise
+        fact = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(
+            f"{config}: does not train ({fact}), expected settings that fit each other, the data and this machine. "
+            "Correct it, or what --cfg-options changes in it."
+        ) from error

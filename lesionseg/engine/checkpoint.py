@@ -1,5 +1,6 @@
 """Checkpoints are data: they load without running code, and fit the model or are refused."""
 
+import errno
 import functools
 import logging
 import pickle
@@ -8,32 +9,44 @@ import zipfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import IO, Any
 from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
+import mmengine.utils.dl_utils.hub
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from lesionseg.engine.finite import is_finite, tensors_in
 from lesionseg.errors import DataError, first_names
 
 
+class BrokenCheckpointError(DataError):
+    """A checkpoint that nobody can use: cut off, something else, or of a training that has diverged."""
+
+
 def secure_loading(trust: bool = False) -> None:
-    """Make MMEngine load checkpoints by `load_file`.
+    """Make MMEngine load checkpoints by `load_file`, from wherever they come.
 
     MMEngine tries `weights_only=True` and silently falls back to unpickling, which runs whatever code a
-    file holds (mmengine/runner/checkpoint.py, `_safe_torch_load`, onedl-mmengine 0.10.12).
+    file holds (mmengine/runner/checkpoint.py, `_safe_torch_load`, onedl-mmengine 0.10.12). Its loader for addresses,
+    by which all names of a model zoo go (`open-mmlab://`, `torchvision://`, `mmcls://`), does not even try.
 
     Args:
         trust: load with full unpickling, for a file of whose origin the user is sure.
     """
-    mmengine.runner.checkpoint._safe_torch_load = functools.partial(load_file, trust=trust)
 
-    def from_http(filename: str, map_location: str | torch.device | None = None) -> dict:
+    def from_http(filename: str, map_location: str | torch.device | None = None, *args: Any, **kwargs: Any) -> dict:
         return load_file(fetch_weights(filename), map_location, trust)
 
-    # Upstream's loader for addresses unpickles, too (torch.hub.load_state_dict_from_url).
+    upstream = mmengine.runner.checkpoint
+    upstream._safe_torch_load = functools.partial(load_file, trust=trust)
+    for name in ("load_from_http", "load_url"):
+        setattr(upstream, name, from_http)
+    for module in (mmengine.utils.dl_utils, mmengine.utils.dl_utils.hub):
+        module.load_url = from_http
     CheckpointLoader.register_scheme(prefixes=("http://", "https://"), loader=from_http, force=True)
 
 
@@ -52,11 +65,13 @@ def fetch_weights(url: str) -> Path:
     return path
 
 
-def load_file(path: str | PathLike, map_location: str | torch.device | None = None, trust: bool = False) -> dict:
+def load_file(
+    path: str | PathLike | IO[bytes], map_location: str | torch.device | None = None, trust: bool = False
+) -> dict:
     """Load a checkpoint.
 
     Args:
-        path: a `.pth` file.
+        path: a `.pth` file, or what it holds, opened.
         map_location: as for `torch.load`.
         trust: unpickle whatever the file holds. It may run any code.
 
@@ -64,7 +79,8 @@ def load_file(path: str | PathLike, map_location: str | torch.device | None = No
         what was saved, without the config text in `meta`: MMEngine runs that text when it resumes.
 
     Raises:
-        DataError: the file is cut off, is no checkpoint, or holds more than data.
+        BrokenCheckpointError: the file is cut off, is no checkpoint, or holds numbers that are not finite.
+        DataError: it holds more than data.
     """
     try:
         with torch.serialization.safe_globals(_safe_globals()):
@@ -77,13 +93,42 @@ def load_file(path: str | PathLike, map_location: str | torch.device | None = No
             "Get it from its author as weights only, or, if you are sure of its origin, add --trust-checkpoint. "
             f"(What stands in the way: {_first_sentence(error)})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         raise _unreadable(path) from error
-    if not isinstance(checkpoint, dict):
-        raise DataError(f"{path}: holds a {type(checkpoint).__name__}, expected a checkpoint. Check the path.")
+    except OSError as error:
+        # What torch says of some that are cut off; others mean the disk or the path.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _unreadable(path) from error
+    _check_weights(checkpoint, path)
     if isinstance(meta := checkpoint.get("meta"), dict):
         meta.pop("config", None)
     return checkpoint
+
+
+def _check_weights(checkpoint: object, path: str | PathLike | IO[bytes]) -> None:
+    """Raise BrokenCheckpointError for what is no dict of tensors, or holds a tensor that is not finite."""
+    if not isinstance(checkpoint, dict):
+        raise BrokenCheckpointError(
+            f"{path}: holds a {type(checkpoint).__name__}, expected a checkpoint. Check the path."
+        )
+    weights = checkpoint.get("state_dict", {})
+    if not isinstance(weights, dict):
+        raise BrokenCheckpointError(
+            f"{path}: its state_dict is a {type(weights).__name__}, expected weights by name. Check the path."
+        )
+    others = [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]
+    if others:
+        raise BrokenCheckpointError(
+            f"{path}: {len(others)} of its weights are no tensors ({first_names(others, 3)}), expected tensors only. "
+            "Copy or download it again."
+        )
+    diverged = [name for name, tensor in tensors_in(checkpoint) if not is_finite(tensor)]
+    if diverged:
+        raise BrokenCheckpointError(
+            f"{path}: {len(diverged)} of its tensors are not finite ({first_names(diverged, 3)}), expected numbers: "
+            "its training had diverged. Use an earlier checkpoint, or train again with a lower learning rate."
+        )
 
 
 def check_fit(model: nn.Module, checkpoint: dict, path: str, new_parts: Sequence[str] = ()) -> None:
@@ -103,7 +148,8 @@ def check_fit(model: nn.Module, checkpoint: dict, path: str, new_parts: Sequence
     wanted = model.state_dict()
     missing = [name for name in wanted if name not in weights]
     unexpected = [name for name in weights if name not in wanted]
-    reshaped = [name for name in wanted if name in weights and wanted[name].shape != weights[name].shape]
+    shapes = {name: getattr(value, "shape", None) for name, value in weights.items()}
+    reshaped = [name for name in wanted if name in weights and wanted[name].shape != shapes[name]]
     new = [name for name in reshaped if name.startswith(tuple(new_parts))] if new_parts else []
     for name in new:
         del weights[name]
@@ -116,13 +162,17 @@ def check_fit(model: nn.Module, checkpoint: dict, path: str, new_parts: Sequence
     if unexpected:
         faults.append(f"{len(unexpected)} are unexpected ({first_names(unexpected, 3)})")
     if reshaped:
-        shapes = [f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}" for name in reshaped[:3]]
-        faults.append(f"{len(reshaped)} have another shape ({first_names(shapes, 3)})")
+        shown = [f"{name} {_shape(shapes[name])} for {_shape(wanted[name].shape)}" for name in reshaped[:3]]
+        faults.append(f"{len(reshaped)} have another shape ({first_names(shown, 3)})")
     if faults:
         raise DataError(
             f"{path}: does not fit the model of the config: {', '.join(faults)}, expected the {len(wanted)} keys "
             "of the model. Use the config that the checkpoint was trained with."
         )
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "no tensor" if shape is None else str(tuple(shape))
 
 
 def _safe_globals() -> list:
@@ -138,16 +188,21 @@ def _statistic(owner: type, name: str) -> object:
     return getattr(owner, name)
 
 
-def _looks_like_a_checkpoint(path: str | PathLike) -> bool:
+def _looks_like_a_checkpoint(path: str | PathLike | IO[bytes]) -> bool:
     """Torch saves zip archives, and before version 1.6 it saved bare pickles."""
     if zipfile.is_zipfile(path):
         return True
+    if not isinstance(path, str | PathLike):
+        path.seek(0)
+        return path.read(1) == pickle.PROTO
     with open(path, "rb") as file:
         return file.read(1) == pickle.PROTO
 
 
-def _unreadable(path: str | PathLike) -> DataError:
-    return DataError(f"{path}: not a readable checkpoint, expected a whole .pth file. Copy or download it again.")
+def _unreadable(path: str | PathLike | IO[bytes]) -> BrokenCheckpointError:
+    return BrokenCheckpointError(
+        f"{path}: not a readable checkpoint, expected a whole .pth file. Copy or download it again."
+    )
 
 
 def _first_sentence(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_rank, master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from lesionseg.engine.checkpoint import check_fit
 from lesionseg.engine.learning_curve import draw_learning_curve
+from lesionseg.errors import DataError
 
 
 @HOOKS.register_module()
@@ -38,78 +39,78 @@ class FitHook(Hook):
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Saves the random state with a checkpoint and restores it on resuming.
+    """Saves the random state with a checkpoint and restores it on resuming, and keeps it around validations.
 
     Mask2Former's losses draw random points, so without it a resumed training differs from one that ran
-    through. The file holds the state of the first process; other processes start from it and their rank.
+    through. The first validation of a process draws the seed of its loader processes, the later ones do not. The file
+    holds the state of the first process; other processes start from it and their rank.
     """
 
     def __init__(self) -> None:
         self._saved: dict | None = None
+        self._kept: dict | None = None
+
+    def before_val(self, runner: Runner) -> None:
+        self._kept = random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._kept is not None:
+            set_random_state(self._kept)
+            self._kept = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        name, keys, *rest = np.random.get_state()
-        checkpoint["random_state"] = dict(
-            torch=torch.get_rng_state(),
-            cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            # weights_only loads tensors and plain values.
-            numpy=(name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
-            python=random.getstate(),
-        )
+        checkpoint["random_state"] = self._kept or random_state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._saved = checkpoint.get("random_state") if runner._resume else None
+        if runner._resume and self._saved is None:
+            runner.logger.warning("The checkpoint holds no random state: the training goes on with another one.")
+        elif self._saved is not None:
+            _check_random_state(self._saved, str(runner._load_from))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self._saved is None:
             return
         state, self._saved = self._saved, None
-        name, keys, *rest = state["numpy"]
-        np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
-        random.setstate(state["python"])
-        torch.set_rng_state(state["torch"].cpu())
-        if torch.cuda.is_available() and state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"].cpu())
+        set_random_state(state)
         if rank := get_rank():
             torch.manual_seed(int(torch.randint(2**31, ())) + rank)
 
 
-@HOOKS.register_module()
-class ValidatedCheckpointHook(CheckpointHook):
-    """Saves the checkpoint of a validated iteration again after its validation.
+def random_state() -> dict:
+    """The state of the generators of torch, numpy and Python, as tensors and plain values."""
+    name, keys, *rest = np.random.get_state()
+    return dict(
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        # weights_only loads tensors and plain values.
+        numpy=(name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+        python=random.getstate(),
+    )
 
-    MMEngine saves first and validates then, so that a training resumed from the file has forgotten the
-    validation's scores, and may replace the best checkpoint by a worse one.
 
-    Args:
-        interval: iterations between checkpoints; None saves as often as the training validates.
-        kwargs: as for CheckpointHook.
-    """
+def _check_random_state(state: dict, path: str) -> None:
+    """Try a state, and leave the generators as they are."""
+    now = random_state()
+    try:
+        set_random_state(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: its random state cannot be restored ({error}), expected one that this training saved. Remove the "
+            "file, so that --resume takes an earlier one."
+        ) from error
+    finally:
+        set_random_state(now)
 
-    def __init__(self, interval: int | None = None, **kwargs: Any) -> None:
-        super().__init__(interval=interval or -1, **kwargs)
-        self._as_validated = interval is None
 
-    def before_train(self, runner: Runner) -> None:
-        if self._as_validated:
-            self.interval = runner.val_interval
-        super().before_train(runner)
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        super().after_val_epoch(runner, metrics)
-        last = getattr(self, "last_ckpt", None)
-        if last is None or self.by_epoch or Path(last).stem != f"iter_{runner.iter}":
-            return
-        runner.save_checkpoint(
-            self.out_dir,
-            Path(last).name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=dict(epoch=runner.epoch, iter=runner.iter),
-            by_epoch=False,
-            backend_args=self.backend_args,
-        )
+def set_random_state(state: dict) -> None:
+    """Put the generators into the state that `random_state` gave."""
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 @HOOKS.register_module()

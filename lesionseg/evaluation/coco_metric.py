@@ -31,6 +31,12 @@ class LesionCocoMetric(CocoMetric):
         if ann_file is not None:
             self._coco_api = read_index(Path(ann_file))
 
+    @property
+    def score_names(self) -> list[str]:
+        """What its scores are called, for `save_best`."""
+        suffixes = ("", "_50", "_75", "_s", "_m", "_l")
+        return [f"{self.prefix}/{metric}_mAP{suffix}" for metric in self.metrics for suffix in suffixes]
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         scores = super().compute_metrics(results)
         for metric in self.metrics:

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
-from lesionseg.evaluation.report_file import Report
+from lesionseg.evaluation.report_file import REPORT, Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import mean_scores, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
+# What a report is made of.
+FILES = (REPORT, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 
 

@@ -96,6 +96,8 @@ class LesionMask2FormerHead(Mask2FormerHead):
         )
         # (queries, true masks) of the whole batch; those of different images are a few numbers that nobody reads.
         cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
+        if not torch.isfinite(cost).all():
+            raise FloatingPointError("predictions are not finite")
         columns = cost.unflatten(0, (len(truths), -1)).split([len(each.labels) for each in truths], dim=2)
         return [
             (torch.from_numpy(queries).to(device), torch.from_numpy(masks).to(device))

@@ -1,8 +1,11 @@
 """What is wrong with a data set folder whose masks become COCO files."""
 
 import json
+import os
+import re
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from drawn_masks import COMPONENTS, HEIGHT, WIDTH, draw_folder, json_path, noise, refused, tree, write_pair

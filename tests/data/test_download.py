@@ -201,11 +201,12 @@ def test_a_wrong_file_of_the_same_name_stays_and_is_told(server, tmp_path):
 
 
 def test_two_downloads_into_one_folder_do_not_mix(server, tmp_path):
-    lock = lock_folder(tmp_path)
-    with pytest.raises(DataError, match="another download into it is going on, expected one at a time"):
+    with (
+        lock_folder(tmp_path, "download"),
+        pytest.raises(DataError, match="another run is writing it, expected one at a time"),
+    ):
         download([ARCHIVE], tmp_path, server.url, QUICK)
     assert names(tmp_path) == []
-    os.close(lock)
     assert download([ARCHIVE], tmp_path, server.url, QUICK) == [tmp_path / NAME]
 
 

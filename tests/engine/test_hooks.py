@@ -19,7 +19,7 @@ def test_random_state_goes_on_after_resuming(tmp_path):
     expected = draws()
     torch.save(checkpoint, tmp_path / "c.pth")
 
-    hook, runner = RandomStateHook(), SimpleNamespace(_resume=True)
+    hook, runner = RandomStateHook(), SimpleNamespace(_resume=True, _load_from="c.pth")
     hook.after_load_checkpoint(runner, torch.load(tmp_path / "c.pth", weights_only=True))
     hook.before_train_iter(runner, 0)
     assert draws() == expected

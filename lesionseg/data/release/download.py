@@ -9,8 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from io import FileIO
 from os import PathLike
 from pathlib import Path
@@ -114,7 +113,7 @@ def download(
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: a file, expected a folder for the archives. Choose another name.")
     out.mkdir(parents=True, exist_ok=True)
-    with _alone_in(out), _progress() as progress:
+    with lock_folder(out, "download"), _progress() as progress:
         missing = []
         for archive in archives:
             if (out / archive.name).exists():
@@ -140,22 +139,6 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True))
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Keep other downloads out of a folder: two would write into the same files."""
-    try:
-        lock = lock_folder(out.resolve())
-    except BlockingIOError:
-        raise DataError(
-            f"{out}: another download into it is going on, expected one at a time. Wait for it to end."
-        ) from None
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 # The server

@@ -1,0 +1,66 @@
+"""Not a number: a training that has diverged stops, and what it would leave behind is not loaded."""
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from lesionseg.errors import DataError
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Ends a training whose loss or weights are no longer finite, before they are saved.
+
+    Float16 with a loss scale may overflow for a few steps, whose gradients MMEngine then leaves out; that is let be
+    as long as the scale can still go down.
+
+    Raises:
+        DataError: the training has diverged.
+    """
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        loss = (outputs or {}).get("loss")
+        if not weights_are_finite(runner.model):
+            raise diverged(runner, "some weights are not finite")
+        scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
+        skipped = scaler is not None and scaler.is_enabled() and scaler.get_scale() >= 1
+        if loss is not None and not skipped and not bool(torch.isfinite(loss)):
+            raise diverged(runner, f"the loss is {float(loss)}")
+
+
+def weights_are_finite(model: nn.Module) -> bool:
+    """Whether all floating-point parameters and buffers are; one wait for the device."""
+    tensors = [each.detach() for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()]
+    return bool(torch.isfinite(nn.utils.get_total_norm(tensors, inf))) if tensors else True
+
+
+def diverged(runner: Runner, fact: str) -> DataError:
+    """What to tell the user of a training that has diverged in the iteration that runs."""
+    rate = runner.cfg.optim_wrapper.optimizer.get("lr")
+    lower = f", such as --cfg-options optim_wrapper.optimizer.lr={rate / 10:g}" if rate else ""
+    return DataError(
+        f"{runner.work_dir}: in iteration {runner.iter + 1} {fact}, expected numbers: the training has diverged, and "
+        "checkpoints from before that stay as they are. Train again with --overwrite (or another --work-dir) and a "
+        f"lower learning rate{lower}."
+    )
+
+
+def tensors_in(value: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in nested dicts, lists and tuples under dotted names."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from tensors_in(part, f"{name}.{key}" if name else str(key))
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity."""
+    # A sum of float64 does not overflow, and needs no mask as large as the tensor.
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
