@@ -32,6 +32,7 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
+        _escape_what_cannot_be_shown()
         try:
             return main(argv) or EXIT_DONE
         except DataError as error:
@@ -109,6 +110,13 @@ def _whole_number(text: str, least: int) -> int:
     if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, {least} or more")
     return int(text)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Let no name of a file end a run in its last line: bytes that are no UTF-8 are shown as Python writes them."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _last_error(message: str) -> str:

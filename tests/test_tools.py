@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,10 @@ def test_no_phantoms_are_no_release(tmp_path, capsys):
     assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *none]) == 1
     assert "release: 0, 0 and 0 images, expected one or more in all" in capsys.readouterr().err
     assert not (tmp_path / "release").exists()
+
+
+def test_a_name_that_is_no_utf8_does_not_end_the_last_line():
+    code = "from lesionseg.cli import tool; raise SystemExit(tool(lambda _: print('Made l\\udce9sion'))())"
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout) == (0, b"Made l\\udce9sion\n"), done.stderr

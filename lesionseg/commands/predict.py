@@ -266,6 +266,10 @@ def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read]) -> list[_Found 
     except DataError as error:
         # Something about the size, which they share.
         return [_Read(read.input, fault=f"{read.input.path}: {error}") for read in batch]
+    except MemoryError:
+        height, width = batch[0].image.shape[:2]
+        fact = f"{width}x{height} pixels need more memory than is free, expected fewer"
+        return [_Read(read.input, fault=f"{read.input.path}: {fact}. Shrink the image.") for read in batch]
     seconds = (time.perf_counter() - started) / len(batch)
     return [
         _Found(read.input, read.image, prediction, seconds) for read, prediction in zip(batch, predictions, strict=True)

@@ -10,6 +10,7 @@ import pytest
 from drawn_release import image_bytes, mask_bytes, write_folder, write_release
 from helpers import draw_pair, load_tool
 
+from lesionseg.data.release import convert as convert_module
 from lesionseg.data.release.isic import RELEASES
 
 
@@ -176,4 +177,15 @@ def test_pipes_are_no_pictures(tmp_path, out, run):
         "a pipe or a device (0.jpg)",
         "a pipe or a device (1.png)",
     ]
+    assert not out.exists()
+
+
+def test_pictures_that_need_too_much_memory_are_told(tmp_path, out, run, monkeypatch):
+    def refuse(_):
+        raise MemoryError
+
+    monkeypatch.setattr(convert_module, "count_components", refuse)
+    code, (line,) = run(write_masks(tmp_path / "raw", [mask_bytes(0)]), out)
+    assert code == 1
+    assert "1 of 1 files: more than the free memory holds (0.jpg), expected fewer pixels" in line
     assert not out.exists()
