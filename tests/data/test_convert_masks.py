@@ -189,3 +189,12 @@ def test_pictures_that_need_too_much_memory_are_told(tmp_path, out, run, monkeyp
     assert code == 1
     assert "1 of 1 files: more than the free memory holds (0.jpg), expected fewer pixels" in line
     assert not out.exists()
+
+
+def test_a_pipe_is_no_archive(tmp_path, out, capsys):
+    raw = write_release(tmp_path / "raw", 2018, "zips")
+    path = raw / f"{RELEASES[2018]['test'][0]}.zip"
+    path.unlink()
+    os.mkfifo(path)
+    assert load_tool("convert_isic").main([str(raw), str(out)]) == 1
+    assert f"{path}: a pipe or a device, expected a regular file" in capsys.readouterr().err
