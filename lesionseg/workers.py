@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from lesionseg.cli import progress
+from lesionseg.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,10 +33,20 @@ def map_files(
         items: what it is called with.
         description: of the work, beside a progress bar on stderr; None for work too short for one.
         workers: how many threads; by default one a core.
+
+    Raises:
+        DataError: this process may not have so many threads.
     """
     pool = ThreadPoolExecutor(workers or usable_cores())
     try:
-        results = pool.map(function, items)
+        try:
+            results = pool.map(function, items)
+        except RuntimeError as error:
+            # "can't start new thread": so much memory, or so many processes, this one may not have.
+            raise DataError(
+                f"threads: {error}, expected {workers or usable_cores()} of them. Ask for fewer (--workers 1 where the "
+                "tool has it), or raise the limits of memory and processes (ulimit -v, ulimit -u)."
+            ) from error
         yield from results if description is None else progress(results, len(items), description)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -421,3 +421,22 @@ def test_pictures_side_by_side_with_one_id_are_told_apart(photos):
     cv2.imwrite(str(photos / "ISIC_0.jpg"), draw_pair(0)[0])
     with pytest.raises(DataError, match="Rename one of each, or name the files that are meant"):
         find_inputs([str(photos)])
+
+
+def test_an_image_that_needs_too_much_memory_is_told_and_the_others_are_done(
+    model, photos, tmp_path, capsys, monkeypatch
+):
+    cv2.imwrite(str(photos / "large.png"), np.zeros((100, 150, 3), np.uint8))
+    segmenter = Segmenter(model)
+    predict_batch = segmenter.predict_batch
+
+    def refuse(images):
+        if images[0].pixels.shape[0] == 100:
+            raise MemoryError
+        return predict_batch(images)
+
+    monkeypatch.setattr(segmenter, "predict_batch", refuse)
+    images = find_inputs([str(photos)]).images
+    rows, (fault,) = predict_files.predict_files(segmenter, images, predict_files.Outputs(tmp_path / "out"))
+    assert "large.png: 150x100 pixels need more memory than is free, expected fewer. Shrink the image." in fault
+    assert len(rows) == len(images) - 1

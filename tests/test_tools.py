@@ -1,4 +1,5 @@
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -288,3 +289,10 @@ def test_a_wrong_path_is_told_before_torch_or_numpy_are_loaded(name, arguments, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert message in done.stderr
+
+
+def test_a_name_that_is_no_utf8_does_not_end_the_last_line():
+    code = "from lesionseg.cli import tool; raise SystemExit(tool(lambda _: print('Made l\\udce9sion'))())"
+    environment = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment)
+    assert (done.returncode, done.stdout) == (0, b"Made l\\udce9sion\n"), done.stderr

@@ -43,3 +43,12 @@ def test_after_a_fault_nothing_more_is_begun():
 
 def test_nothing_is_no_work():
     assert list(map_files(str, [], "nothing")) == []
+
+
+def test_too_few_threads_are_told(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(DataError, match=r"threads: can't start new thread, expected 3 of them\. Ask for fewer"):
+        list(map_files(str, range(5), workers=3))

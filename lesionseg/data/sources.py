@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from lesionseg.errors import DataError
-from lesionseg.files import read_file
+from lesionseg.files import open_file, read_file
 
 # What archives and operating systems put beside the data.
 _CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
@@ -93,6 +93,8 @@ class Archive:
         self.path = path
         # zipfile counts its open members without a lock of its own; only inflating may run in parallel.
         self._lock = Lock()
+        # A pipe would be waited for.
+        open_file(path).close()
         try:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:

@@ -138,6 +138,8 @@ def palette_indices(data: bytes) -> np.ndarray | None:
     """The indices of a palette file, (H, W) uint8; None for other files."""
     from PIL import Image
 
+    # OpenCV has decoded the file by now, within the limit that the user knows of.
+    Image.MAX_IMAGE_PIXELS = None
     try:
         with Image.open(BytesIO(data)) as picture:
             return np.array(picture) if picture.mode == "P" else None

@@ -21,8 +21,11 @@ from lesionseg.pixels.foreground import (
     palette_indices,
     values_of,
 )
+from lesionseg.pixels.headers import JPEG_START
 
 LESION_ABOVE = 128
+# In JPEG files, grays swing to both sides of an edge: up to 128 and these, none was meant to be white.
+_NO_WHITE = LESION_ABOVE + 32
 
 # Masks are flat: without row filters they decode twice as fast. Level 9 would make files of 4 kB a third as large,
 # and take nine times as long to write and twice as long to read.
@@ -86,6 +89,15 @@ def decode_mask(
 def _check_grays(gray: np.ndarray, data: bytes, name: str | PathLike) -> None:
     """Raise DataError where grays are numbers of classes and no shades: few, and none or all of them lesion."""
     darkest, lightest = int(gray.min(initial=255)), int(gray.max(initial=0))
+    if data.startswith(JPEG_START) and 0 < lightest <= _NO_WHITE:
+        values = np.unique(gray)
+        if len(values) > MOST_LISTED:
+            # Compression has made shades of two values; that of the lesion is the most frequent of the lighter half.
+            likely = lightest // 2 + 1 + int(np.bincount(gray.ravel())[lightest // 2 + 1 :].argmax())
+            raise DataError(
+                f"{name}: a mask of grays up to {lightest}, none of them white, {_EXPECTED}. If about {likely} is "
+                f"lesion, convert with tools/convert_isic.py --foreground {likely}."
+            )
     if lightest == 0 or darkest <= LESION_ABOVE < lightest or darkest == lightest > LESION_ABOVE:
         return
     values = np.unique(gray)

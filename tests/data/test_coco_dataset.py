@@ -218,6 +218,18 @@ def test_boxes_written_as_corners_are_made_anew(coco_folder, folder):
     assert "6 annotations had another bbox than their segmentations (1, 2, 3, 4, 5 and 1 more)" in build(folder).summary
 
 
+def test_numbers_of_segmentations_may_be_text_or_have_a_point(folder):
+    def edit(coco):
+        first, second, *_ = coco["annotations"]
+        first["segmentation"]["size"] = [float(size) for size in first["segmentation"]["size"]]
+        second["segmentation"] = [["10", "8", "30", "8", "30", "24", "10", "24"]]
+
+    change(folder, edit)
+    dataset = build(folder)
+    assert dataset[0]["gt_masks"].masks.shape == (1, 72, 96)
+    assert dataset[1]["gt_masks"].to_ndarray()[0, 8:24, 10:30].all()
+
+
 def test_ids_that_are_no_numbers_are_numbered(coco_folder, folder):
     def edit(coco):
         for entry in (*coco["images"], *coco["categories"]):

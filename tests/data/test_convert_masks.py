@@ -10,6 +10,7 @@ import pytest
 from drawn_release import image_bytes, mask_bytes, write_folder, write_release
 from helpers import draw_pair, load_tool
 
+from lesionseg.data.release import convert as convert_module
 from lesionseg.data.release.isic import RELEASES
 
 
@@ -177,3 +178,23 @@ def test_pipes_are_no_pictures(tmp_path, out, run):
         "a pipe or a device (1.png)",
     ]
     assert not out.exists()
+
+
+def test_pictures_that_need_too_much_memory_are_told(tmp_path, out, run, monkeypatch):
+    def refuse(_):
+        raise MemoryError
+
+    monkeypatch.setattr(convert_module, "count_components", refuse)
+    code, (line,) = run(write_masks(tmp_path / "raw", [mask_bytes(0)]), out)
+    assert code == 1
+    assert "1 of 1 files: more than the free memory holds (0.jpg), expected fewer pixels" in line
+    assert not out.exists()
+
+
+def test_a_pipe_is_no_archive(tmp_path, out, capsys):
+    raw = write_release(tmp_path / "raw", 2018, "zips")
+    path = raw / f"{RELEASES[2018]['test'][0]}.zip"
+    path.unlink()
+    os.mkfifo(path)
+    assert load_tool("convert_isic").main([str(raw), str(out)]) == 1
+    assert f"{path}: a pipe or a device, expected a regular file" in capsys.readouterr().err

@@ -127,6 +127,17 @@ def test_two_low_values_are_an_error_whose_advice_mends_it(gray, low, fact):
     assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
 
 
+@pytest.mark.parametrize("low", [38, 100, 125, 128])
+def test_low_shades_of_a_jpeg_mask_are_an_error_whose_advice_mends_it(low):
+    lesion = np.zeros((72, 96), np.uint8)
+    cv2.ellipse(lesion, (50, 30), (20, 13), 30, 0, 360, 1, -1)
+    data = saved(Image.fromarray(lesion * np.uint8(low)), "JPEG", quality=80)
+    fact, foreground = advised(data)
+    assert re.fullmatch(r"m\.png: a mask of grays up to \d+, none of them white", fact)
+    found = decode_mask(data, "m.jpg", foreground=Foreground(Marks.parse(foreground)))
+    assert np.count_nonzero(lesion_pixels(found) != lesion) < 0.02 * lesion.sum()
+
+
 def test_numbers_of_instances_are_an_error(gray):
     numbers = (gray > 0).astype(np.uint8)
     numbers[15:] *= 2

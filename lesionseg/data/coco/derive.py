@@ -102,6 +102,11 @@ def derive(path: Path, coco: Mapping[str, list[Entry]]) -> list[str]:
         if not _is_area(annotation.get("area"), area):
             areas.append(str(annotation.get("id")))
         annotation.update(bbox=box, area=area)
+        # Numbers written as text, or with a point, are read here and nowhere else.
+        if isinstance(parts, list):
+            annotation["segmentation"] = [corners.ravel().tolist() for corners in parts]
+        else:
+            annotation["segmentation"]["size"] = [height, width]
     if empty:
         raise DataError(
             f"{path}: {len(empty)} of {len(coco['annotations'])} annotations have no pixel in their segmentation "

@@ -27,7 +27,7 @@ from lesionseg.pixels.masks import LESION_ABOVE
 _MOST_BYTES = 65_536
 
 # Counted up whenever entries, or what is read from a mask's file, get another meaning.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,6 +159,17 @@ class _Job:
 
 
 def _convert_pair(job: _Job) -> _Result:
+    try:
+        return _try_pair(job)
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        expectation = "fewer pixels. Convert with --workers 1, shrink the picture, or end other programs."
+        fact = "more than the free memory holds"
+        return _Result(faults=(_Fault(job.pair.image.part, fact, expectation, job.pair.image.name),))
+
+
+def _try_pair(job: _Job) -> _Result:
     pair, reading = job.pair, job.reading
     faults: list[_Fault] = []
     decode_image_of = partial(decode_image, max_pixels=reading.max_pixels)
