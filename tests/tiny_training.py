@@ -104,7 +104,7 @@ def settings(work_dir, length=6, interval=2, scores=None, workers=0, **saving) -
                 persistent_workers=workers > 0,
             ),
             val_cfg=dict(type="ValLoop"),
-            val_evaluator=[dict(type="GivenScores", scores=scores or {2: 1 / 7, 4: 1 / 7, 6: 1 / 7})],
+            val_evaluator=[dict(type="GivenScores", scores=scores or {done: 1 / 7 for done in range(2, 14, 2)})],
             optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
             param_scheduler=[
                 dict(type="LinearLR", start_factor=0.1, begin=0, end=2, by_epoch=False),

@@ -211,7 +211,11 @@ def _reschedule(runner: Runner, checkpoint: dict) -> None:
             for scheduler in schedulers:
                 scheduler.step()
     names = {scheduler.param_name for scheduler in schedulers}
-    for saved, group in zip(checkpoint["optimizer"]["param_groups"], runner.optim_wrapper.param_groups, strict=True):
+    saved_groups = list(checkpoint["optimizer"]["param_groups"])
+    if base := checkpoint["optimizer"].get("base_param_settings"):
+        # Of no parameter: what MMEngine logs as the learning rate.
+        saved_groups.append(base)
+    for saved, group in zip(saved_groups, runner.optim_wrapper.param_groups, strict=True):
         saved.update({name: group[name] for name in names})
     checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in schedulers]
 
