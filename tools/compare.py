@@ -14,7 +14,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "work_dirs",
         metavar="WORK_DIR",
         nargs="+",
-        help="where tools/test.py left report.json and per_image.csv; the others are compared with the first",
+        help="a folder where tools/test.py left report.json and per_image.csv; the others are compared with the first",
     )
     parser.add_argument(
         "--out",

@@ -18,6 +18,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
     parser.add_argument("--show-dir", metavar="DIR", help="write every image with the outlines of truth and prediction")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="put the report into the work_dir also where that of another test is; without it, it then goes into a "
+        "folder there that is named after what was tested, which tools/compare.py takes as well",
+    )
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")
     return parser.parse_args(argv)
 
@@ -30,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, score_table
 
-    tested = evaluate(options, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir)
+    tested = evaluate(
+        options, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir, overwrite=args.overwrite
+    )
     if not tested.table:
         return
     print(score_table(tested.table))
@@ -40,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(note)
     print(
         f"scored {len(tested.table)} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in "
-        f"{tested.work_dir}"
+        f"{tested.folder}"
     )
 
 

@@ -34,7 +34,7 @@ def quickstart(release: Path | None, work_dir: Path) -> None:
     root = f"data_root={data}"
     _run("train.py", config, "--work-dir", model, "--overwrite", "--cfg-options", root)
     checkpoint = model / (model / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
-    _run("test.py", config, checkpoint, "--work-dir", model, "--cfg-options", root, *_test_split(data))
+    _run("test.py", config, checkpoint, "--work-dir", model, "--overwrite", "--cfg-options", root, *_test_split(data))
     print(
         f"\nmean Dice {Report.read(model).per_image['dice']:.3f} over images that the model has not seen; look at\n"
         f"  {model / 'contact_sheet.jpg'}  best, median and worst images with both outlines\n"

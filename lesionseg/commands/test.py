@@ -14,10 +14,11 @@ import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import family_of
-from lesionseg.engine.start import check_data, start_processes
+from lesionseg.engine.start import check_data, check_folder, start_processes
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
+from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.inference.opening import is_onnx
 
@@ -33,22 +34,30 @@ class Evaluation:
     """What a test has found.
 
     Attributes:
-        work_dir: where its report lies.
+        folder: where its report lies.
         table: one row per image, sorted by id; none in a distributed test's other processes.
         coco: MMDetection's scores by name, such as `segm_mAP_50`; none for semantic segmentation.
         notes: what a reader of the scores has to know, a sentence each.
     """
 
-    work_dir: str
+    folder: str
     table: list[ImageResult]
     coco: dict[str, float]
     notes: list[str]
 
 
 def evaluate(
-    options: Options, model: str, tta: bool = False, out: str | None = None, show_dir: str | None = None
+    options: Options,
+    model: str,
+    tta: bool = False,
+    out: str | None = None,
+    show_dir: str | None = None,
+    overwrite: bool = False,
 ) -> Evaluation:
-    """Score a model on the config's test set, and write the report into the work_dir.
+    """Score a model on the config's test set, and write the report.
+
+    It goes into the work_dir, or, where the report of another model is there, into a folder in it that is named after
+    what was tested; see `lesionseg.evaluation.report_file.folder_for`.
 
     Args:
         options: config and flags.
@@ -57,6 +66,7 @@ def evaluate(
         tta: average over flipped copies of each image.
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for a picture of every image with both outlines.
+        overwrite: replace the report in the work_dir, whatever it is of.
 
     Raises:
         DataError: the config, the data set or the model cannot be used, or the config has no LesionMetric, or
@@ -70,6 +80,8 @@ def evaluate(
     cfg = load_config(options)
     metrics = evaluators(cfg, "test")
     _check_settings(cfg, options.config, metrics, tta)
+    for flag, folder in (("--work-dir", cfg.work_dir), ("--out", out), ("--show-dir", show_dir)):
+        check_folder(folder, flag)
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
     if is_main_process():
@@ -78,7 +90,7 @@ def evaluate(
     operators = _set_up(cfg, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
-    runner = Runner.from_cfg(cfg)
+    runner = _TestRunner.from_cfg(cfg)
     scores = runner.test()
     if not is_main_process():
         return Evaluation(cfg.work_dir, [], {}, [])
@@ -87,10 +99,16 @@ def evaluate(
     coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
     annotations = next((settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None)
     origin = provenance(options.config, text, model, operators, metric.table, annotations)
-    write_report(cfg.work_dir, metric.table, origin, notes, coco, metric.optimistic)
+    folder = Path(cfg.work_dir) if overwrite else folder_for(cfg.work_dir, model, origin, notes)
+    write_report(folder, metric.table, origin, notes, coco, metric.optimistic)
     if show_dir:
         write_pictures(show_dir, metric.table)
-    return Evaluation(cfg.work_dir, metric.table, coco, notes)
+    return Evaluation(str(folder), metric.table, coco, notes)
+
+
+class _TestRunner(Runner):
+    def dump_config(self) -> None:
+        """Leave the config that the training left in the work_dir; a test's own stands in the folder of its log."""
 
 
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:
@@ -100,6 +118,8 @@ def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) ->
             f"{config}: --tta has nothing to average with, expected a tta_model in the config; MMDetection's "
             "refuses masks. Test without --tta."
         )
+    if not cfg.get("test_dataloader"):
+        raise DataError(f"{config}: no test_dataloader, expected the images to score on. Add one, as configs/ have it.")
     if not any(is_metric(settings, "LesionMetric") for settings in metrics):
         raise DataError(
             f"{config}: no LesionMetric in test_evaluator, expected it for the report. Add dict(type='LesionMetric')."

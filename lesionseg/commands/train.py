@@ -17,7 +17,7 @@ from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
 from lesionseg.engine.saving import LAST, checkpoints
-from lesionseg.engine.start import check_data, start_processes, starting_weights
+from lesionseg.engine.start import check_data, check_folder, start_processes, starting_weights
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
@@ -100,8 +100,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
 
 def check_work_dir(work_dir: str, resume: bool, overwrite: bool) -> None:
     """Raise DataError where a training would replace what another run left."""
-    if Path(work_dir).exists() and not Path(work_dir).is_dir():
-        raise DataError(f"{work_dir}: a file, expected a folder for the results. Choose another --work-dir.")
+    check_folder(work_dir, "--work-dir")
     found = [path.name for path in _results(work_dir) if path.suffix == ".pth" or path.name == REPORT]
     if resume or overwrite or not found:
         return

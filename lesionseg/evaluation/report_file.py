@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain, count
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,38 @@ class Report:
         if unusable := unusable or _unusable_parts(values):
             raise DataError(f"{path}: {first_names(unusable)} missing or damaged, expected a report of this version")
         return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
+
+
+def folder_for(work_dir: str | PathLike, model: str | PathLike, provenance: Mapping, notes: Sequence[str]) -> Path:
+    """Where the report of a test goes, so that it replaces none but its own of an earlier time.
+
+    Args:
+        work_dir: its place, unless the report of another test is there; then it is a folder in it.
+        model: path of what was tested, which names that folder.
+        provenance: see `Report`.
+        notes: see `Report`.
+
+    Returns:
+        the first of `work_dir`, `work_dir/test_<model>`, `work_dir/test_<model>-2` and so on that is free.
+    """
+    name = Path(model).resolve().name.removesuffix(".pth")
+    numbered = (f"test_{name}-{number}" for number in count(2))
+    folders = (Path(work_dir) / part for part in chain([".", f"test_{name}"], numbered))
+    return next(folder for folder in folders if _is_free(folder, provenance, notes))
+
+
+def _is_free(folder: Path, provenance: Mapping, notes: Sequence[str]) -> bool:
+    """Whether a folder holds no report, or one of the same model, settings and images."""
+    if not (folder / REPORT).exists():
+        return True
+    try:
+        earlier = Report.read(folder)
+    except (DataError, OSError):
+        return False
+    same = ("checkpoint_sha256", "config_sha256", "dataset_sha256", "annotations_sha256")
+    return list(earlier.notes) == list(notes) and all(
+        earlier.provenance.get(key) == provenance.get(key) for key in same
+    )
 
 
 def _unusable_parts(values: dict) -> list[str]:

@@ -89,6 +89,32 @@ def test_resumed_training_ends_with_the_same_weights(trained, isic_folder, tmp_p
     assert [name for name in through if not torch.equal(through[name], resumed[name])] == []
 
 
+def test_the_results_of_another_training_are_refused(capsys, trained, isic_folder):
+    arguments = [MASK2FORMER, "--work-dir", trained, *options(isic_folder)]
+    message = r"holds the results of another run \(iter_3.pth, iter_6.pth, best_.*Add --resume .*--overwrite"
+    fails(capsys, "train", arguments, message)
+
+
+def test_a_finished_training_has_nothing_left(trained, isic_folder, tmp_path, capsys):
+    work_dir = shutil.copytree(trained, tmp_path / "moved")
+    before = weights(work_dir)
+    arguments = [MASK2FORMER, "--work-dir", str(work_dir), "--resume", *options(isic_folder)]
+    assert load_tool("train").main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert f"resuming from {work_dir / 'iter_6.pth'}" in printed
+    assert "nothing was left to train: 6 iterations were done before" in printed
+    assert all(torch.equal(before[name], value) for name, value in weights(work_dir).items())
+
+
+def test_overwrite_removes_what_the_other_training_left(trained, tmp_path):
+    from lesionseg.commands.train import remove_results
+
+    work_dir = shutil.copytree(trained, tmp_path / "w")
+    (work_dir / "report.json").write_text("{}")
+    remove_results(str(work_dir))
+    assert [path.name for path in work_dir.iterdir() if path.is_file()] == [Path(MASK2FORMER).name]
+
+
 def test_report_agrees_with_itself_and_with_the_written_masks(tested, isic_folder):
     work_dir, out = tested
     report = json.loads((work_dir / "report.json").read_text())
@@ -116,6 +142,17 @@ def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, ca
         "Averaged over flipped copies of each image."
     ]
     assert "per image (mean over images, official)" in capsys.readouterr().out
+
+
+def test_the_report_of_another_test_is_not_replaced(trained, tested, isic_folder, tmp_path, capsys):
+    folder = shutil.copytree(tested[0], tmp_path / "w")
+    report = (folder / "report.json").read_text()
+    best = next(trained.glob("best_*.pth"))
+    arguments = [MASK2FORMER, str(best), "--work-dir", str(folder), *options(isic_folder)]
+    assert load_tool("test").main(arguments) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"are in {folder / f'test_{best.stem}'}")
+    assert (folder / "report.json").read_text() == report
+    assert str(best) in (folder / f"test_{best.stem}" / "report.json").read_text()
 
 
 @pytest.mark.slow
