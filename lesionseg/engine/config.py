@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionseg.engine.options import apply_options
 from lesionseg.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,17 +69,16 @@ def load_config(options: Options) -> "Config":
         raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the config.") from error
     # MMEngine writes the config into every checkpoint, and laying it out nicely takes it a second each time.
     object.__setattr__(cfg, "_format_python_code", False)
-    settings = _parse(options.cfg_options)
-    try:
-        cfg.merge_from_dict(settings)
-    except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise DataError(
-            f"{path}: --cfg-options does not fit: {error}. Give the full name of a setting as in the config."
-        ) from error
+    settings = apply_options(cfg, options.cfg_options, str(path))
     if "data_root" in settings:
         for loader in LOADERS:
             if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
                 cfg[loader].dataset.data_root = cfg.data_root
+    for loader in LOADERS:
+        if cfg.get(loader) and cfg[loader].get("num_workers", 0) == 0:
+            # What is for loader processes, torch refuses without any.
+            cfg[loader].pop("persistent_workers", None)
+            cfg[loader].pop("prefetch_factor", None)
     if "visualizer" in cfg:
         # Visualisers live on under their name: a second run of the process would log into the first one's folder. The
         # runner gives it a name of its own.
@@ -144,19 +144,6 @@ def evaluators(cfg: "Config", split: str) -> list[dict]:
 def is_metric(settings: dict, name: str) -> bool:
     """Whether settings are of a metric of that name, with or without the scope of its registry."""
     return str(settings["type"]).rpartition(".")[2] == name
-
-
-def _parse(settings: Sequence[str]) -> dict:
-    from mmengine.config import DictAction
-
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("--cfg-options", nargs="*", action=DictAction, default={})
-    try:
-        return parser.parse_args(["--cfg-options", *settings]).cfg_options if settings else {}
-    except ValueError as error:
-        raise DataError(
-            f"--cfg-options {' '.join(settings)}: not KEY=VALUE pairs, expected a=1 b.c=2. Correct them."
-        ) from error
 
 
 def _stretch_schedule(cfg: "Config", max_iters: int) -> None:
