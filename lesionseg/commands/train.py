@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
@@ -92,6 +93,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         use_channels_last(runner.model)
         # A line for each of several hundred parameters hides all others.
         runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
+        check_scores(runner)
         if overwrite and is_main_process():
             remove_results(cfg.work_dir)
         runner.train()
@@ -115,6 +117,24 @@ def remove_results(work_dir: str) -> None:
     """Remove what a training and a test leave in a work_dir; logs stay."""
     for path in _results(work_dir):
         path.unlink()
+
+
+def check_scores(runner: ResumableRunner) -> None:
+    """Raise DataError where the best checkpoint, or when to stop, is chosen by a score that no metric gives."""
+    metrics = runner.val_loop.evaluator.metrics if runner.val_loop is not None else []
+    if not all(hasattr(metric, "score_names") for metric in metrics):
+        # Those of others say what they give only when they have given it.
+        return
+    names = [name for metric in metrics for name in metric.score_names]
+    for hook in runner.hooks:
+        asked = getattr(hook, "save_best", None) or getattr(hook, "monitor", None) or []
+        for score in [asked] if isinstance(asked, str) else asked:
+            if score not in (*names, "auto"):
+                near = get_close_matches(score, names, n=1, cutoff=0)
+                raise DataError(
+                    f"{type(hook).__name__}: no metric of val_evaluator gives {score}, expected one of "
+                    f"{', '.join(names)}. Correct it{f', perhaps to {near[0]}' if near else ''}."
+                )
 
 
 def _results(work_dir: str) -> list[Path]:

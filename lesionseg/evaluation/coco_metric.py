@@ -11,6 +11,12 @@ class LesionCocoMetric(CocoMetric):
     A training that saves the checkpoint of the best score would otherwise end at its first such validation.
     """
 
+    @property
+    def score_names(self) -> list[str]:
+        """What its scores are called, for `save_best`."""
+        suffixes = ("", "_50", "_75", "_s", "_m", "_l")
+        return [f"{self.prefix}/{metric}_mAP{suffix}" for metric in self.metrics for suffix in suffixes]
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         scores = super().compute_metrics(results)
         for metric in self.metrics:

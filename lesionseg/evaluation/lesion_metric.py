@@ -11,7 +11,7 @@ from mmengine.registry import METRICS
 from lesionseg.data.names import mask_file
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.results import ImageResult
-from lesionseg.evaluation.scores import Confusion, jaccard, mean_scores, pooled_scores
+from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
 from lesionseg.pixels.instances import BEST, TOP1, UNION, choose_instances
 from lesionseg.pixels.masks import encode_mask
@@ -65,6 +65,11 @@ class LesionMetric(BaseMetric):
         self.out_dir = out_dir
         self.table: list[ImageResult] = []
         self._of_instances = False
+
+    @property
+    def score_names(self) -> list[str]:
+        """What its scores are called, for `save_best`."""
+        return [f"{self.prefix}/{name}" for name in (*PER_IMAGE, *(f"pooled_{name}" for name in POOLED))]
 
     @property
     def notes(self) -> list[str]:

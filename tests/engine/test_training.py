@@ -211,6 +211,26 @@ def test_schedule_of_another_length(capsys):
     fails(capsys, "train", arguments, r"schedule ends after 2500 iterations, expected the 10 .* max_iters=10")
 
 
+@pytest.mark.parametrize("score", ["lesion/jacard", "coco/segm_mAP"])
+def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, score):
+    arguments = [MASK2FORMER, "--work-dir", tmp_path / "w", *options(isic_folder)]
+    message = rf"gives {score}, expected one of lesion/jaccard, lesion/dice, .*lesion/pooled_mIoU"
+    fails(capsys, "train", [*arguments, f"default_hooks.checkpoint.save_best={score}"], message)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("train_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not train \(.*Correct it"),
+        ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
+    ],
+)
+def test_settings_that_do_not_train_are_told_in_one_line(capsys, isic_folder, tmp_path, option, message):
+    arguments = [MASK2FORMER, "--work-dir", tmp_path / "w", *options(isic_folder), option]
+    fails(capsys, "train", arguments, message)
+
+
 def test_missing_data(capsys, tmp_path):
     arguments = [MASK2FORMER, "--work-dir", tmp_path / "w", "--cfg-options", f"data_root={tmp_path}/none"]
     fails(capsys, "train", arguments, r"none/images/training: no such folder.*convert_isic")
