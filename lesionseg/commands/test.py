@@ -14,7 +14,7 @@ import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import family_of
-from lesionseg.engine.start import check_data, check_folder, start_processes
+from lesionseg.engine.start import MISFITS, check_data, check_folder, misfit, start_processes
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -90,11 +90,17 @@ def evaluate(
     operators = _set_up(cfg, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
-    runner = _TestRunner.from_cfg(cfg)
+    try:
+        runner = _TestRunner.from_cfg(cfg)
+        loop = runner.test_loop
+    except DataError:
+        raise
+    except MISFITS as error:
+        raise misfit(options.config, error) from error
     scores = runner.test()
     if not is_main_process():
         return Evaluation(cfg.work_dir, [], {}, [])
-    metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
+    metric = next(metric for metric in loop.evaluator.metrics if isinstance(metric, LesionMetric))
     notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
     coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
     annotations = next((settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None)

@@ -18,17 +18,12 @@ from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
 from lesionseg.engine.saving import LAST, checkpoints
-from lesionseg.engine.start import check_data, check_folder, start_processes, starting_weights
+from lesionseg.engine.start import MISFITS, check_data, check_folder, misfit, start_processes, starting_weights
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
 
 LEARNING_CURVE = "learning_curve.png"
-# What a config that fits no model, data set or machine makes upstream raise.
-_MISFITS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, RuntimeError),
-    *(TypeError, ValueError),
-)
 
 
 @dataclass(frozen=True)
@@ -184,10 +179,6 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():
             shutil.rmtree(cfg.work_dir, ignore_errors=True)
-        if started or isinstance(error, DataError) or not isinstance(error, _MISFITS):
+        if started or isinstance(error, DataError) or not isinstance(error, MISFITS):
             raise
-        fact = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(
-            f"{config}: does not train ({fact}), expected settings that fit each other, the data and this machine. "
-            "Correct it, or what --cfg-options changes in it."
-        ) from error
+        raise misfit(config, error) from error
