@@ -144,7 +144,10 @@ def _results(work_dir: str) -> list[Path]:
 
 def _add_hooks(cfg: Config) -> None:
     """Add what every training needs, whatever its config names."""
-    hooks = list(cfg.get("custom_hooks") or [])
+    hooks = [
+        dict(hook, type="ResumableEarlyStoppingHook") if hook["type"] == "EarlyStoppingHook" else hook
+        for hook in cfg.get("custom_hooks") or []
+    ]
     if not any(hook["type"] == "RandomStateHook" for hook in hooks):
         hooks.append(dict(type="RandomStateHook"))
     fit = dict(type="FitHook", new_parts=cfg.get("new_parts", ()))
