@@ -28,7 +28,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     conversion.add_argument("--workers", type=positive, metavar="N", help="(default: one a core)")
     conversion.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     operators = what.add_parser("operators", help="mmcv's operators in plain PyTorch, and compiled where installed")
-    operators.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    operators.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
     return parser.parse_args(argv)
 
 

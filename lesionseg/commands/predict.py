@@ -21,7 +21,7 @@ from lesionseg.files import clear_scratch, lock_folder, write_bytes
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
-from lesionseg.pixels.masks import LESION_ABOVE, count_components, encode_mask
+from lesionseg.pixels.masks import count_components, encode_mask, encode_probability
 from lesionseg.pixels.outlines import outline_picture
 from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
 from lesionseg.system_errors import describe_system_error
@@ -45,7 +45,7 @@ class Outputs:
     Attributes:
         folder: where to; `<id>_segmentation.png`.
         overlay: the image with the lesion's outline, `<id>_overlay.jpg`.
-        probability: the soft mask, `<id>_probability.png`, see `encode_probability`.
+        probability: the soft mask, `<id>_probability.png`, see `lesionseg.pixels.masks.encode_probability`.
     """
 
     folder: Path
@@ -382,21 +382,3 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
         count_components(lesion),
         seconds,
     )
-
-
-def encode_probability(probability: np.ndarray) -> bytes:
-    """Encode a soft mask as an 8-bit gray PNG, 0 = surely skin and 255 = surely lesion.
-
-    Gray is 255 times the probability. Next to one half it is rounded to the side that the probability is on, so that
-    gray above 128, which is what a lesion pixel is in a mask file, are exactly the probabilities above 0.5.
-
-    Args:
-        probability: (H, W) float32, 0..1.
-    """
-    gray = cv2.convertScaleAbs(probability, alpha=255)
-    lesion = probability > 0.5
-    np.maximum(gray, LESION_ABOVE + 1, out=gray, where=lesion)
-    np.minimum(gray, LESION_ABOVE, out=gray, where=~lesion)
-    done, data = cv2.imencode(".png", gray)
-    assert done
-    return data.tobytes()

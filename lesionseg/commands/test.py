@@ -14,7 +14,7 @@ import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import family_of
-from lesionseg.engine.start import check_data, check_folder, one_run, start_processes
+from lesionseg.engine.start import MISFITS, check_data, check_folder, misfit, one_run, start_processes
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
@@ -91,7 +91,7 @@ def evaluate(
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
     with one_run("test", cfg.work_dir, out, show_dir):
-        runner = _TestRunner.from_cfg(cfg)
+        runner = _runner(cfg, options.config)
         scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
@@ -107,6 +107,19 @@ def evaluate(
         if show_dir:
             write_pictures(show_dir, metric.table)
         return Evaluation(str(folder), metric.table, coco, notes)
+
+
+def _runner(cfg: Config, config: str) -> Runner:
+    """Build what runs the test; what does not fit is told in one line."""
+    try:
+        runner = _TestRunner.from_cfg(cfg)
+        # Upstream builds the loop when it is first asked for.
+        _ = runner.test_loop
+    except DataError:
+        raise
+    except MISFITS as error:
+        raise misfit(config, error) from error
+    return runner
 
 
 class _TestRunner(Runner):

@@ -18,17 +18,20 @@ from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
 from lesionseg.engine.saving import LAST, checkpoints
-from lesionseg.engine.start import check_data, check_folder, one_run, start_processes, starting_weights
+from lesionseg.engine.start import (
+    MISFITS,
+    check_data,
+    check_folder,
+    misfit,
+    one_run,
+    start_processes,
+    starting_weights,
+)
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
 
 LEARNING_CURVE = "learning_curve.png"
-# What a config that fits no model, data set or machine makes upstream raise.
-_MISFITS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, RuntimeError),
-    *(TypeError, ValueError),
-)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,10 @@ def _results(work_dir: str) -> list[Path]:
 
 def _add_hooks(cfg: Config) -> None:
     """Add what every training needs, whatever its config names."""
-    hooks = list(cfg.get("custom_hooks") or [])
+    hooks = [
+        dict(hook, type="ResumableEarlyStoppingHook") if hook["type"] == "EarlyStoppingHook" else hook
+        for hook in cfg.get("custom_hooks") or []
+    ]
     if not any(hook["type"] == "RandomStateHook" for hook in hooks):
         hooks.append(dict(type="RandomStateHook"))
     fit = dict(type="FitHook", new_parts=cfg.get("new_parts", ()))
@@ -186,10 +192,6 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():
             shutil.rmtree(cfg.work_dir, ignore_errors=True)
-        if started or isinstance(error, DataError) or not isinstance(error, _MISFITS):
+        if started or isinstance(error, DataError) or not isinstance(error, MISFITS):
             raise
-        fact = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise DataError(
-            f"{config}: does not train ({fact}), expected settings that fit each other, the data and this machine. "
-            "Correct it, or what --cfg-options changes in it."
-        ) from error
+        raise misfit(config, error) from error

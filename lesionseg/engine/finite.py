@@ -1,7 +1,6 @@
 """Not a number: a training that has diverged stops, and what it would leave behind is not loaded."""
 
 from collections.abc import Iterator
-from math import inf
 from typing import Any
 
 import torch
@@ -37,7 +36,8 @@ class FiniteHook(Hook):
 def weights_are_finite(model: nn.Module) -> bool:
     """Whether all floating-point parameters and buffers are; one wait for the device."""
     tensors = [each.detach() for each in (*model.parameters(), *model.buffers()) if each.is_floating_point()]
-    return bool(torch.isfinite(nn.utils.get_total_norm(tensors, inf))) if tensors else True
+    # NaN and infinity stay what they are in sums, which take a tenth of the time of norms.
+    return not tensors or bool(torch.isfinite(torch.stack([each.sum(dtype=torch.float32) for each in tensors]).sum()))
 
 
 def diverged(runner: Runner, fact: str) -> DataError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_rank, master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -111,6 +111,24 @@ def set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available() and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+@HOOKS.register_module()
+class ResumableEarlyStoppingHook(EarlyStoppingHook):
+    """MMEngine's, whose patience a resumed training remembers."""
+
+    # Before the hook that saves the scores with a checkpoint.
+    priority = "LOW"
+
+    def before_train(self, runner: Runner) -> None:
+        hub = runner.message_hub
+        if "early_stopping" in hub.runtime_info:
+            self.best_score, self.wait_count, runner.train_loop.stop_training = hub.get_info("early_stopping")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        super().after_val_epoch(runner, metrics)
+        loop = runner.train_loop
+        runner.message_hub.update_info("early_stopping", [self.best_score, self.wait_count, loop.stop_training])
 
 
 @HOOKS.register_module()

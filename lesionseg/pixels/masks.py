@@ -142,6 +142,24 @@ def encode_mask(lesion: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def encode_probability(probability: np.ndarray) -> bytes:
+    """Encode a soft mask as an 8-bit gray PNG, 0 = surely skin and 255 = surely lesion.
+
+    Gray is 255 times the probability. Next to one half it is rounded to the side that the probability is on, so that
+    gray above 128, which is what a lesion pixel is in a mask file, are exactly the probabilities above 0.5.
+
+    Args:
+        probability: (H, W) float32, 0..1.
+    """
+    gray = cv2.convertScaleAbs(probability, alpha=255)
+    lesion = probability > 0.5
+    np.maximum(gray, LESION_ABOVE + 1, out=gray, where=lesion)
+    np.minimum(gray, LESION_ABOVE, out=gray, where=~lesion)
+    done, data = cv2.imencode(".png", gray)
+    assert done
+    return data.tobytes()
+
+
 def count_components(lesion: np.ndarray) -> int:
     """8-connected components of (H, W) uint8 in {0, 1}: the outlines that are not those of holes.
 

@@ -45,6 +45,18 @@ def test_a_training_of_another_length_goes_on_by_its_schedule(half, tmp_path, le
     assert all(resumed[4:-1])
 
 
+def test_a_resumed_training_keeps_its_patience(tmp_path):
+    def impatient():
+        cfg = settings(tmp_path, length=12, scores={done: 1 / done for done in range(2, 14, 2)})
+        rule = dict(monitor="tiny/score", rule="greater", patience=2)
+        cfg.custom_hooks.append(dict(type="ResumableEarlyStoppingHook", **rule))
+        return cfg
+
+    run(impatient(), KillHook("before_train_iter", 4))
+    assert run(impatient(), resume_from=newest_checkpoint(tmp_path)).iter == 6
+    assert run(impatient(), resume_from=newest_checkpoint(tmp_path)).iter == 6
+
+
 def test_what_is_no_longer_than_before_has_nothing_left(half, tmp_path):
     assert resume(half, tmp_path, length=4).iter == 4
 

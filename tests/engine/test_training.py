@@ -222,7 +222,7 @@ def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, scor
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("train_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not train \(.*Correct it"),
+        ("train_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not run \(.*Correct it"),
         ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
     ],
 )
@@ -277,6 +277,27 @@ def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_pa
     scratch = "mask2former_r50_1xb4-scratch-20k_isic2018-512x512.py"
     fails(capsys, "train", arguments, rf"cannot be fetched \(no route to host\).*{scratch}")
     assert config.with_name(scratch).is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("test_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not run \(.*Correct it"),
+        ("test_dataloader=None", r"isic2018-128x128.py: no test_dataloader"),
+    ],
+)
+def test_settings_that_do_not_test_are_told_in_one_line(capsys, trained, isic_folder, tmp_path, option, message):
+    checkpoint = trained / f"iter_{LENGTH}.pth"
+    arguments = [MASK2FORMER, checkpoint, "--work-dir", tmp_path / "w", *options(isic_folder, option)]
+    fails(capsys, "test", arguments, message)
+
+
+@pytest.mark.parametrize("flag", ["--work-dir", "--out", "--show-dir"])
+def test_a_file_in_the_place_of_a_folder(capsys, trained, isic_folder, tmp_path, flag):
+    (tmp_path / "file").write_text("")
+    checkpoint = trained / f"iter_{LENGTH}.pth"
+    arguments = [MASK2FORMER, checkpoint, "--work-dir", tmp_path / "w", flag, tmp_path / "file", *options(isic_folder)]
+    fails(capsys, "test", arguments, rf"file: a file, expected a folder .*Choose another {flag}\.")
 
 
 def test_missing_checkpoint(capsys, isic_folder):

@@ -33,6 +33,7 @@ def test_mmengine_builds_and_runs_it_by_name():
     assert scores == {f"lesion/{name}": means[name] for name in PER_IMAGE} | {
         f"lesion/pooled_{name}": pooled[name] for name in POOLED
     }
+    assert evaluator.metrics[0].score_names == list(scores)
 
 
 def test_rows_are_sorted_and_say_what_was_measured():
