@@ -97,5 +97,5 @@ def test_an_image_that_needs_too_much_memory_is_told_and_the_others_are_done(
     monkeypatch.setattr(segmenter, "predict_batch", refuse)
     images = find_inputs([str(photos)]).images
     rows, (fault,) = predict_files.predict_files(segmenter, images, predict_files.Outputs(tmp_path / "out"))
-    assert "large.png: 150x100 pixels need more memory than is free, expected fewer. Shrink the image." in fault
+    assert "large.png: too large for the memory that is free (MemoryError), expected an image that fits." in fault
     assert len(rows) == len(images) - 1
