@@ -15,7 +15,6 @@ import numpy as np
 
 from lesionseg.cli import describe_unforeseen, one_line, progress
 from lesionseg.commands.predictions import TABLE, GrowingTable, Row, is_unfinished, open_table
-from lesionseg.data.names import LONGEST_NAME, is_too_long
 from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
 from lesionseg.files import clear_scratch, lock_folder, write_bytes
 from lesionseg.inference.finder import Image, Prediction
@@ -66,8 +65,7 @@ class Outputs:
 
         Raises:
             DataError: the folder is no folder, lies in a folder of images, has a folder where a file is to be, or holds
-                earlier outputs and `overwrite` is not set, other than those of a run that was ended before its end; or
-                a name would be too long.
+                earlier outputs and `overwrite` is not set, other than those of a run that was ended before its end.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
@@ -77,11 +75,6 @@ class Outputs:
                     f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."
                 )
-        if long := [image.id[:50] for image in inputs.images if any(map(is_too_long, self.paths(image).values()))]:
-            raise DataError(
-                f"{self.folder}: {len(long)} outputs would have too long names ({first_names(long)}), expected "
-                f"at most {LONGEST_NAME} bytes with their endings. Rename the images."
-            )
         wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]
         if folders := [str(path) for path in wanted if os.path.isdir(path)]:
             raise DataError(

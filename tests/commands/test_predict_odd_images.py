@@ -51,13 +51,6 @@ def test_pipes_and_large_images_are_told_and_the_others_are_done(model, photos, 
     assert len(table(tmp_path / "out")) == 6
 
 
-def test_a_name_that_is_too_long_for_a_mask_is_told_before_anything_runs(model, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / f"{'x' * 240}.png"), draw_pair(0)[0])
-    assert main([str(model), str(tmp_path), "--out", str(tmp_path.with_name("out"))]) == 1
-    assert "1 outputs would have too long names (xxx" in capsys.readouterr().err
-    assert not tmp_path.with_name("out").exists()
-
-
 def test_names_that_are_no_utf8_stand_in_the_table(model, tmp_path):
     image = cv2.imencode(".png", draw_pair(0)[0])[1].tobytes()
     (tmp_path / "photos").mkdir()

@@ -13,6 +13,7 @@ from drawn_models import CARD, instance_model, semantic_model, without_card
 from helpers import MASK2FORMER, ROOT, load_tool
 from small_networks import save_random_weights
 
+from lesionseg.deploy.parity import Thresholds
 from lesionseg.engine.families import INSTANCES
 from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.segmenter import Segmenter
@@ -122,16 +123,14 @@ def test_flipped_copies_of_an_exported_model(isic_folder, tmp_path):
     assert report["notes"] == ["Averaged over flipped copies of each image."]
 
 
-def test_an_export_that_differs_is_not_called_a_model(checkpoint, isic_folder, tmp_path, capsys):
+def test_an_export_that_differs_is_not_called_a_model(checkpoint, isic_folder, tmp_path, capsys, monkeypatch):
     # No export can agree on more than all pixels.
-    (tmp_path / "strict.py").write_text(
-        f'_base_ = "{ROOT}/configs/deploy/segmentation_onnxruntime_dynamic.py"\nparity = dict(min_agreement=1.5)\n'
-    )
+    monkeypatch.setattr("lesionseg.commands.export.thresholds", lambda deploy_cfg: Thresholds(min_agreement=1.5))
     out = tmp_path / "out"
     # An earlier export goes: its model would stand beside the new one's report.
     semantic_model(out / "model.onnx")
     (out / "deploy.json").write_text("{}")
-    arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--deploy-cfg", str(tmp_path / "strict.py"), "--overwrite"]
+    arguments = [MASK2FORMER, checkpoint, "--out", str(out), "--overwrite"]
     assert load_tool("export").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
     assert {path.name for path in out.iterdir()} == {"model.unproven.onnx", "parity.json", "parity_worst.jpg"}
     assert not json.loads((out / "parity.json").read_text())["passed"]
@@ -167,7 +166,7 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
     if case == "unknown threshold":
         path = tmp_path / "threshold.py"
         path.write_text(f'_base_ = "{deploy}/segmentation_onnxruntime_dynamic.py"\nparity = dict(speed=2)\n')
-        return [*plain, "--deploy-cfg", str(path), *options], "threshold.py: does not load: TypeError"
+        return [*plain, "--deploy-cfg", str(path), *options], "threshold.py: parity is {"
     if case == "size that is no multiple":
         path = tmp_path / "odd.py"
         path.write_text(
@@ -185,7 +184,12 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
         path.write_text(
             f'_base_ = "{deploy}/segmentation_onnxruntime_dynamic.py"\nbackend_config = dict(type="ncnn")\n'
         )
-        return [*plain, "--deploy-cfg", str(path), *options], "for the engine ncnn, expected onnxruntime or openvino"
+        return [
+            *plain,
+            "--deploy-cfg",
+            str(path),
+            *options,
+        ], "backend_config.type is 'ncnn', expected onnxruntime"
     if case == "export is there":
         semantic_model(out / "model.onnx")
         return plain, "holds an export already, expected an empty folder"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -78,7 +80,7 @@ def test_fixed_input(exported, tmp_path):
     export_segmentor(original.module, tmp_path / "static.onnx", deploy_cfg)
     graph = onnx.load(tmp_path / "static.onnx").graph
     assert [size.dim_value for size in graph.input[0].type.tensor_type.shape.dim] == [1, 3, 64, 96]
-    finish(tmp_path / "static.onnx", tmp_path / "static.onnx", original.card)
+    finish(tmp_path / "static.onnx", tmp_path / "static.onnx", replace(original.card, input_size=(64, 96)))
     batch = np.random.default_rng(2).normal(size=(1, 3, 64, 96)).astype(np.float32)
     np.testing.assert_allclose(
         OnnxModel(tmp_path / "static.onnx").run(batch)[0], original.run(batch)[0], rtol=1e-4, atol=1e-4

@@ -89,7 +89,7 @@ def test_a_kill_while_a_file_is_written_leaves_checkpoints_to_go_on_from(undistu
     def write_or_die(path, data):
         if next(calls) == killed_at:
             # What was written so far lies beside the file, as after SIGKILL.
-            scratch = Path(path).parent / f".{Path(path).name}.abc.part"
+            scratch = Path(path).parent / f".{Path(path).name}.abcd_123.part"
             scratch.mkdir()
             (scratch / Path(path).name).write_bytes(data[: len(data) // 2])
             raise Killed
