@@ -29,7 +29,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # as long as a file's can be.
 _SCRATCH = re.compile(r"\.(?:(.*)\.)?[a-z0-9_]{8}\.part", re.DOTALL)
 _SCRATCH_NAME = 40
-# Where `lesionseg.data.release.folder.whole_folder` makes the folder NAME, one level below.
+# Where `lesionseg.data.release.data_set_folder.whole_folder` makes the folder NAME, one level below.
 _CONVERTING = re.compile(r"\.(.+)\.converting")
 
 

@@ -10,7 +10,7 @@ import lesionseg.data.datasets.instances
 import lesionseg.data.datasets.sampling
 import lesionseg.data.datasets.semantic
 import lesionseg.data.datasets.transforms
-import lesionseg.engine.cpu
+import lesionseg.engine.cpu_speed
 import lesionseg.engine.finite
 import lesionseg.engine.hooks
 import lesionseg.engine.parameter_groups

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lesionseg.engine.families import INSTANCES, SEMANTIC
-from lesionseg.inference.runtimes.card import LOGITS, ModelCard
+from lesionseg.inference.runtimes.model_card import LOGITS, ModelCard
 
 # Dark is lesion: `draw_pair` draws skin at about 180 and lesions at about 77 gray levels.
 DARK = 128

@@ -18,7 +18,7 @@ from lesionseg.errors import DataError, ModelError
 from lesionseg.inference.opening import ENGINES, OPENVINO, open_model
 from lesionseg.inference.prepare import _INTERPOLATIONS
 from lesionseg.inference.runtimes import onnx_model
-from lesionseg.inference.runtimes.card import INTERPOLATIONS, ModelCard
+from lesionseg.inference.runtimes.model_card import INTERPOLATIONS, ModelCard
 from lesionseg.inference.segmenter import Segmenter
 
 main = load_tool("predict").main

@@ -9,7 +9,7 @@ from helpers import draw_pair
 
 from lesionseg.errors import DataError
 from lesionseg.inference.postprocess import PostProcessing
-from lesionseg.inference.runtimes.card import MASK_SCORES
+from lesionseg.inference.runtimes.model_card import MASK_SCORES
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
 

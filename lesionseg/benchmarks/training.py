@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
+from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
 from lesionseg.tables import Grid, terminal_table
 
 STOCK, OURS = WAYS = "float32, MMEngine alone", "as tools/train.py does"

@@ -31,8 +31,8 @@ from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.network import Network
 from lesionseg.inference.opening import MODEL_FILE, open_model
 from lesionseg.inference.prepare import prepare
-from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.runtimes.model import Model
+from lesionseg.inference.runtimes.model_card import ModelCard
 from lesionseg.inference.runtimes.torch_model import TorchModel
 from lesionseg.pixels.pictures import read_image
 from lesionseg.workers import usable_cores

@@ -11,10 +11,10 @@ from mmengine.runner import Runner
 
 import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
+from lesionseg.engine.before_run import MISFITS, check_data, check_folder, misfit, one_run, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
 from lesionseg.engine.families import family_of
-from lesionseg.engine.start import MISFITS, check_data, check_folder, misfit, one_run, start_processes
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report

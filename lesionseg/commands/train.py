@@ -11,14 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import lesionseg.openmmlab  # noqa: F401
-from lesionseg.engine.checkpoint import secure_loading
-from lesionseg.engine.config import Options, check_schedule, load_config
-from lesionseg.engine.cpu import keep_freed_memory, use_channels_last, use_cpu_precision
-from lesionseg.engine.finite import diverged
-from lesionseg.engine.interruption import stop_request
-from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
-from lesionseg.engine.saving import LAST, checkpoints
-from lesionseg.engine.start import (
+from lesionseg.engine.before_run import (
     MISFITS,
     check_data,
     check_folder,
@@ -27,6 +20,13 @@ from lesionseg.engine.start import (
     start_processes,
     starting_weights,
 )
+from lesionseg.engine.checkpoint import secure_loading
+from lesionseg.engine.config import Options, check_schedule, load_config
+from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
+from lesionseg.engine.finite import diverged
+from lesionseg.engine.interruption import stop_request
+from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
+from lesionseg.engine.saving import LAST, checkpoints
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT

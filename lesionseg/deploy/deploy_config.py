@@ -10,7 +10,7 @@ from lesionseg.deploy.parity import Thresholds
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_for
 from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
-from lesionseg.inference.runtimes.card import MOST_EDGE, ModelCard
+from lesionseg.inference.runtimes.model_card import MOST_EDGE, ModelCard
 
 DEFAULTS = {
     SEMANTIC: "segmentation_onnxruntime_dynamic.py",

@@ -13,8 +13,8 @@ from onnx.external_data_helper import uses_external_data
 
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_aside
-from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.runtimes.model import INPUT
+from lesionseg.inference.runtimes.model_card import ModelCard
 
 # Larger than protobuf can hold in one file.
 _MOST_BYTES = 2**31 - 1

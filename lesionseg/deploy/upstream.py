@@ -11,7 +11,7 @@ from torch import nn
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import prepare
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model_card import ModelCard
 from lesionseg.pixels.instances import choose_instances
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from lesionseg.inference.prepare import Prepared
-from lesionseg.inference.runtimes.card import MASK_SCORES, ModelCard
+from lesionseg.inference.runtimes.model_card import MASK_SCORES, ModelCard
 from lesionseg.pixels.instances import choose_instances
 
 _ABOVE_HALF = np.nextafter(np.float32(0.5), np.float32(1))

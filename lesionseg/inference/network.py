@@ -19,9 +19,9 @@ from lesionseg.inference.decode import (
 )
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import Prepared, prepare
-from lesionseg.inference.runtimes.card import MASK_THRESHOLD, ModelCard
 from lesionseg.inference.runtimes.interface import check_outputs
 from lesionseg.inference.runtimes.model import Model
+from lesionseg.inference.runtimes.model_card import MASK_THRESHOLD, ModelCard
 from lesionseg.pixels.instances import UNION, choose_instances
 
 # Beside the image as it is, those of the configs' tta_pipeline: by the axes of (H, W) that are turned around.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
-from lesionseg.inference.runtimes.card import INTERPOLATIONS, ModelCard
+from lesionseg.inference.runtimes.model_card import INTERPOLATIONS, ModelCard
 
 _INTERPOLATIONS = dict(
     zip(

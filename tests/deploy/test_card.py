@@ -6,7 +6,7 @@ from drawn_models import CARD, semantic_model, without_card
 
 from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES, open_model
-from lesionseg.inference.runtimes.card import FORMAT_KEY, ModelCard
+from lesionseg.inference.runtimes.model_card import FORMAT_KEY, ModelCard
 
 FULL = replace(
     CARD,

@@ -15,7 +15,7 @@ from small_networks import save_random_weights
 
 from lesionseg.deploy.parity import Thresholds
 from lesionseg.engine.families import INSTANCES
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model_card import ModelCard
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
 

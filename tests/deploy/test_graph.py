@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lesionseg.deploy.graph import finish, load_graph, simplify
 from lesionseg.errors import DataError
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model_card import ModelCard
 from lesionseg.inference.runtimes.onnx_model import OnnxModel
 
 BATCHES = [np.random.default_rng(n).normal(size=shape).astype(np.float32) for n, shape in enumerate([(2, 3, 48, 80)])]

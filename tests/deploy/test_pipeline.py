@@ -18,7 +18,7 @@ from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 from lesionseg.inference.decode import lesion_detections, lesion_map, original_scores, paste, probability_of_margin
 from lesionseg.inference.prepare import Prepared, prepare
-from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES
+from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES
 
 # (height, width): odd, landscape, portrait, smaller and much larger than the scale, and square.
 SIZES = [(77, 131), (131, 77), (33, 47), (601, 899), (899, 601), (72, 96), (101, 101), (40, 400)]

@@ -11,7 +11,7 @@ from lesionseg.deploy.graph import finish
 from lesionseg.deploy.segmentor import export_segmentor
 from lesionseg.engine.config import Options
 from lesionseg.errors import DataError
-from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES
+from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES
 from lesionseg.inference.runtimes.onnx_model import OnnxModel
 from lesionseg.inference.runtimes.torch_model import TorchModel
 

@@ -13,7 +13,7 @@ from lesionseg.errors import DataError
 from lesionseg.inference.finder import Image
 from lesionseg.inference.network import Network
 from lesionseg.inference.prepare import prepare
-from lesionseg.inference.runtimes.card import MASK_SCORES
+from lesionseg.inference.runtimes.model_card import MASK_SCORES
 from lesionseg.inference.runtimes.torch_model import TorchModel, build_module, content_size
 
 MASK_RCNN = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")

@@ -9,16 +9,16 @@ from helpers import ROOT
 from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
-from lesionseg.engine import cpu
+from lesionseg.engine import cpu_speed as cpu
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.cpu import Bfloat16OptimWrapper, use_channels_last, use_cpu_precision
+from lesionseg.engine.cpu_speed import Bfloat16OptimWrapper, use_channels_last, use_cpu_precision
 
 R50 = str(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
 
 # Straight from malloc: what Python and torch allocate in between can keep freed memory from being given back.
 FAULTS = """
 import ctypes, resource, sys
-from lesionseg.engine.cpu import keep_freed_memory
+from lesionseg.engine.cpu_speed import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 libc = ctypes.CDLL(None)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from lesionseg.data.names import LONGEST_NAME, is_too_long, usual_suffix
-from lesionseg.data.release.folder import Record, whole_folder, write_lists
+from lesionseg.data.release.data_set_folder import Record, whole_folder, write_lists
 from lesionseg.data.release.pairs import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names

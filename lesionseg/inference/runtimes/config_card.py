@@ -14,7 +14,7 @@ from lesionseg.engine.config import config_text, evaluators, is_metric
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.files import file_sha256
-from lesionseg.inference.runtimes.card import LOGITS, MASK_SCORES, MASK_THRESHOLD, ModelCard
+from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES, MASK_THRESHOLD, ModelCard
 from lesionseg.pixels.instances import BEST, UNION
 
 _VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")

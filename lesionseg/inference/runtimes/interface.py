@@ -8,8 +8,8 @@ import numpy as np
 
 from lesionseg.engine.families import SEMANTIC
 from lesionseg.errors import DataError, ModelError
-from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
+from lesionseg.inference.runtimes.model_card import ModelCard
 
 # Detections in an image; MMDetection's configs keep 100. Each is drawn on the whole image.
 MOST_DETECTIONS = 10_000

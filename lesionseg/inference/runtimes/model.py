@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from lesionseg.engine.families import INSTANCES, SEMANTIC
-from lesionseg.inference.runtimes.card import ModelCard
+from lesionseg.inference.runtimes.model_card import ModelCard
 
 # Of an exported file, and by task.
 INPUT = "input"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lesionseg.errors import DataError, ModelError, is_out_of_memory
-from lesionseg.inference.runtimes.card import ModelCard
 from lesionseg.inference.runtimes.interface import Port, check_ports, takes_batches
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
+from lesionseg.inference.runtimes.model_card import ModelCard
 
 if TYPE_CHECKING:
     import openvino
