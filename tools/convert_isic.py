@@ -7,10 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.cli import positive, tool
-from lesionseg.commands.convert import ISIC, LAYOUTS, Conversion, run_conversion
+from lesionseg.commands.convert import Conversion, run_conversion
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.isic import RELEASES
-from lesionseg.data.release.pairs import SPLITS
+from lesionseg.data.release.layouts import ISIC, LAYOUTS
+from lesionseg.data.release.layouts.isic import RELEASES
+from lesionseg.data.release.listing import SPLITS
 
 EPILOG = """\
 examples:

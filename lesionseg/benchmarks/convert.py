@@ -13,7 +13,7 @@ import numpy as np
 
 from lesionseg.cli import progress
 from lesionseg.data.release.convert import convert
-from lesionseg.data.release.isic import find_release
+from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.sources import Source
 from lesionseg.tables import Grid, terminal_table
 from lesionseg.workers import map_files

@@ -7,12 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.isic import find_release
-from lesionseg.data.release.pairs import Listing, find_pairs
+from lesionseg.data.release.layouts import ISIC, PAIRS
+from lesionseg.data.release.layouts.isic import find_release
+from lesionseg.data.release.layouts.pairs import find_pairs
+from lesionseg.data.release.listing import Listing
 from lesionseg.data.release.splits import split_again
 from lesionseg.errors import DataError
-
-LAYOUTS = ISIC, PAIRS = ("isic", "pairs")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Conversion:
     Attributes:
         raw: the folder that holds the release or the pictures.
         out: the data set folder to make.
-        layout: one of `LAYOUTS`.
+        layout: one of `lesionseg.data.release.layouts.LAYOUTS`.
         year, splits: of a release.
         images, masks, mask_suffix: of any images and masks.
         split: split -> its share of the images; None leaves the splits as they are.

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 from helpers import draw_pair
 
-from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.layouts.isic import RELEASES
 
 SIZES = {"training": (72, 96), "validation": (60, 40), "test": (50, 70)}
 COUNTS = {"training": 4, "validation": 2, "test": 3}

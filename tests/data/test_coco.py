@@ -24,8 +24,8 @@ from lesionseg.data.coco.convert import Style, coco_to_masks, masks_to_coco
 from lesionseg.data.coco.segmentation import outline, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
 from lesionseg.data.release.convert import convert
-from lesionseg.data.release.isic import find_release
-from lesionseg.data.release.pairs import find_pairs
+from lesionseg.data.release.layouts.isic import find_release
+from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 
 

@@ -27,7 +27,7 @@ from helpers import ROOT, draw_pair
 from PIL import Image
 
 from lesionseg.data.release import convert as convert_module
-from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.layouts.isic import RELEASES
 from lesionseg.pixels.masks import read_mask
 
 IMAGES, MASKS = RELEASES[2018]["training"]

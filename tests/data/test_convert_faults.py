@@ -15,7 +15,7 @@ from drawn_release import (
 )
 
 from lesionseg.data.release import convert as convert_module
-from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.layouts.isic import RELEASES
 
 IMAGES, MASKS = RELEASES[2018]["training"]
 

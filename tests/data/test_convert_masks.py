@@ -11,7 +11,7 @@ from drawn_release import image_bytes, mask_bytes, write_folder, write_release
 from helpers import draw_pair, load_tool
 
 from lesionseg.data.release import convert as convert_module
-from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.layouts.isic import RELEASES
 
 
 @pytest.fixture

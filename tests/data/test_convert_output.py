@@ -17,7 +17,7 @@ from drawn_release import (
 from helpers import ROOT
 
 from lesionseg.data.release import data_set_folder as folder_module
-from lesionseg.data.release.isic import RELEASES
+from lesionseg.data.release.layouts.isic import RELEASES
 
 IMAGES, MASKS = RELEASES[2018]["training"]
 

@@ -1,7 +1,7 @@
 import pytest
 from drawn_release import COUNTS, image_bytes, mask_bytes, release_files, write_folder, write_release, write_zip
 
-from lesionseg.data.release.isic import RELEASES, find_release
+from lesionseg.data.release.layouts.isic import RELEASES, find_release
 from lesionseg.errors import DataError
 
 IMAGES, MASKS = RELEASES[2018]["training"]

@@ -1,7 +1,7 @@
 import pytest
 from drawn_release import image_bytes, mask_bytes, write_folder
 
-from lesionseg.data.release.pairs import find_pairs
+from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.errors import DataError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lesionseg.data.release.pairs import Listing, Pair
+from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.data.release.splits import random_splits, read_groups, split_again
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError

@@ -18,7 +18,7 @@ from lesionseg.data.coco.derive import make_plain
 from lesionseg.data.coco.lists import category_ids, check_lists, mask_name, read_lists
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
-from lesionseg.data.release.pairs import SPLITS, Listing, Named, Pair
+from lesionseg.data.release.listing import SPLITS, Listing, Named, Pair
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import lock, lock_folder, write_aside

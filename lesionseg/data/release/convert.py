@@ -17,7 +17,7 @@ import numpy as np
 
 from lesionseg.data.names import LONGEST_NAME, is_too_long, usual_suffix
 from lesionseg.data.release.data_set_folder import Record, whole_folder, write_lists
-from lesionseg.data.release.pairs import Listing, Pair
+from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clone_file
@@ -111,7 +111,7 @@ def convert(
         OSError: `out` cannot be written.
 
     Example:
-        >>> from lesionseg.data.release.pairs import find_pairs
+        >>> from lesionseg.data.release.layouts.pairs import find_pairs
         >>> listing = find_pairs(Path("data/raw/mine"), "photos", "outlines", mask_suffix="_lesion")
         >>> convert(listing, Path("data/NEW"), short_edge=512).pairs
         {'training': 2}

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lesionseg.data.lists import read_table
 from lesionseg.data.names import listed_id
-from lesionseg.data.release.pairs import Listing, Pair
+from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")

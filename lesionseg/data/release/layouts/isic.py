@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from lesionseg.data.names import MASK_ENDING, image_id, is_picture, without_ending
-from lesionseg.data.release.pairs import SPLITS, Listing, Named
+from lesionseg.data.release.listing import SPLITS, Listing, Named
 from lesionseg.data.sources import Archive, Source, list_files, walk
 from lesionseg.errors import DataError, first_names
 
