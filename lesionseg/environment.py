@@ -97,9 +97,13 @@ def inspect_environment() -> Report:
 
 def compiled_operators() -> ModuleType | None:
     """The module of mmcv's compiled operators, or None where lesionseg.ops stands in for it."""
-    operators = importlib.import_module("mmcv._ext")
-    spec = operators.__spec__
-    return None if spec and spec.origin == "lesionseg.ops" else operators
+    return None if operators_in_use() == "lesionseg.ops" else importlib.import_module("mmcv._ext")
+
+
+def operators_in_use() -> str:
+    """Whose operators mmcv calls: `lesionseg.ops`, or the path of the compiled ones."""
+    spec = importlib.import_module("mmcv._ext").__spec__
+    return (spec and spec.origin) or "unknown"
 
 
 def installed_versions() -> dict[str, str]:

@@ -57,3 +57,18 @@ def draw_photos(tmp_path: Path) -> Path:
     (folder / "ATTRIBUTION.txt").touch()
     (folder / "ages.csv").touch()
     return folder
+
+
+def draw_release_folder(folder: Path, **counts: int) -> Path:
+    """Draw pairs in the folders of ISIC 2018 Task 1: `training`, `validation` and `test` say how many."""
+    number = 0
+    for split, count in counts.items():
+        parts = (f"ISIC2018_Task1-2_{split.title()}_Input", f"ISIC2018_Task1_{split.title()}_GroundTruth")
+        for part in parts:
+            (folder / part).mkdir(parents=True)
+        for _ in range(count):
+            image, mask = draw_pair(number)
+            cv2.imwrite(str(folder / parts[0] / f"ISIC_{number:07}.jpg"), image)
+            cv2.imwrite(str(folder / parts[1] / f"ISIC_{number:07}_segmentation.png"), mask)
+            number += 1
+    return folder

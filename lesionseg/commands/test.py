@@ -1,8 +1,6 @@
 """Scores a checkpoint, or what any other method finds, on a config's test set."""
 
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -13,14 +11,23 @@ import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.before_run import MISFITS, check_data, check_folder, misfit, one_run, start_processes
 from lesionseg.engine.checkpoint import secure_loading
-from lesionseg.engine.config import Options, check_checkpoint, config_text, evaluators, is_metric, load_config
+from lesionseg.engine.config import (
+    Options,
+    check_checkpoint,
+    config_text,
+    evaluators,
+    is_metric,
+    load_config,
+    resizing_step,
+)
 from lesionseg.engine.families import family_of
+from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
-from lesionseg.inference.opening import is_onnx
+from lesionseg.inference.opening import needs_no_config, what_computes
 
 # What a test needs nothing of.
 _OF_TRAINING = (
@@ -87,7 +94,7 @@ def evaluate(
     if is_main_process():
         check_data(cfg, "test_dataloader")
     text = config_text(cfg)
-    operators = _set_up(cfg, model, tta)
+    operators = _set_up(cfg, options.config, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
     with one_run("test", cfg.work_dir, out, show_dir):
@@ -142,28 +149,26 @@ def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) ->
         )
 
 
-def _set_up(cfg: Config, model: str, tta: bool) -> str:
+def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
     """Put what is to be tested into a config, in place; say whose operators it uses."""
     for key in _OF_TRAINING:
         cfg[key] = None
     cfg.load_from, cfg.resume = None, False
     cfg.custom_hooks = [dict(type="FitHook")]
-    if Path(model).is_dir() or is_onnx(model):
-        return _use_finder(cfg, model, tta)
+    if needs_no_config(model):
+        return _use_finder(cfg, config, model, tta)
     cfg.load_from = model
     if tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    spec = import_module("mmcv._ext").__spec__
-    assert spec is not None
-    assert spec.origin is not None
-    return spec.origin
+    return operators_in_use()
 
 
-def _use_finder(cfg: Config, path: str, tta: bool) -> str:
+def _use_finder(cfg: Config, config: str, path: str, tta: bool) -> str:
     """Put another method in the place of the config's own network; it takes images as they are."""
     cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta)
     cfg.data_preprocessor = None
     dataset = cfg.test_dataloader.dataset
-    dataset.pipeline = [step for step in dataset.pipeline if step["type"] != "Resize"]
-    return f"onnxruntime {version('onnxruntime')}" if is_onnx(path) else "none: masks from elsewhere"
+    resize = resizing_step(cfg, config)
+    dataset.pipeline = [step for step in dataset.pipeline if step is not resize]
+    return what_computes(path)

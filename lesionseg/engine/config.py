@@ -12,7 +12,7 @@ from lesionseg.engine.options import apply_options
 from lesionseg.errors import DataError
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
+    from mmengine.config import Config, ConfigDict
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -150,6 +150,22 @@ def evaluators(cfg: "Config", split: str) -> list[dict]:
     """The settings of a split's metrics, `val` or `test`, whether the config has one or a list of them."""
     settings = cfg.get(f"{split}_evaluator") or []
     return list(settings) if isinstance(settings, (list, tuple)) else [settings]
+
+
+def resizing_step(cfg: "Config", config: str) -> "ConfigDict":
+    """The settings of the one step of the test pipeline that changes an image's size.
+
+    Raises:
+        DataError: there is none, or another than a card can tell.
+    """
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if "size" in step["type"].lower()]
+    if len(steps) != 1 or steps[0]["type"] != "Resize" or not steps[0].get("keep_ratio"):
+        names = ", ".join(step["type"] for step in steps) or "nothing"
+        raise DataError(
+            f"{config}: its test pipeline resizes by {names}, expected one Resize(scale=..., keep_ratio=True). "
+            "Use the test pipeline of configs/_base_."
+        )
+    return steps[0]
 
 
 def is_metric(settings: dict, name: str) -> bool:

@@ -1,5 +1,6 @@
 """A path -> the method that it means. Nothing heavy is imported before it is known which."""
 
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +113,16 @@ def is_onnx(path: str | PathLike) -> bool:
 def is_mask_folder(path: str | PathLike) -> bool:
     """Whether a path means masks from elsewhere: a folder that holds PNG files and no exported model."""
     return Path(path).is_dir() and not is_onnx(path) and next(Path(path).rglob("*.png"), None) is not None
+
+
+def needs_no_config(path: str | PathLike) -> bool:
+    """Whether a path is opened by `open_finder` alone: an exported model or a folder, and no checkpoint."""
+    return is_onnx(path) or Path(path).is_dir()
+
+
+def what_computes(path: str | PathLike) -> str:
+    """What finds the lesions where a path that needs no config is opened, for a report."""
+    return f"{ONNXRUNTIME} {version(ONNXRUNTIME)}" if is_onnx(path) else "none: masks from elsewhere"
 
 
 def onnx_file(path: str | PathLike) -> Path:

@@ -6,11 +6,11 @@ from os import PathLike
 from pathlib import Path
 
 from mmdet.models.dense_heads import MaskFormerHead
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 
-from lesionseg.engine.config import config_text, evaluators, is_metric
+from lesionseg.engine.config import config_text, evaluators, is_metric, resizing_step
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.files import file_sha256
@@ -39,7 +39,7 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
     preprocessor = module.data_preprocessor
     if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
         raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")
-    resize = _test_resize(cfg, config)
+    resize = resizing_step(cfg, config)
     common = dict(
         classes=_classes(cfg),
         mean=tuple(cfg.model.data_preprocessor.mean),
@@ -75,18 +75,6 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
         min_score=metric.get("min_score", 0.5),
         **common,
     )
-
-
-def _test_resize(cfg: Config, config: str) -> ConfigDict:
-    """The settings of the one step of the test pipeline that changes an image's size."""
-    steps = [step for step in cfg.test_dataloader.dataset.pipeline if "size" in step["type"].lower()]
-    if len(steps) != 1 or steps[0]["type"] != "Resize" or not steps[0].get("keep_ratio"):
-        names = ", ".join(step["type"] for step in steps) or "nothing"
-        raise DataError(
-            f"{config}: its test pipeline resizes by {names}, expected one Resize(scale=..., keep_ratio=True). "
-            "Use the test pipeline of configs/_base_."
-        )
-    return steps[0]
 
 
 def _classes(cfg: Config) -> tuple[str, ...]:

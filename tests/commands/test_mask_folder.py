@@ -1,0 +1,49 @@
+"""Masks from elsewhere are scored by the same test as a network's."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from helpers import MASK2FORMER, load_tool
+
+from lesionseg.errors import DataError
+from lesionseg.inference import Segmenter
+from lesionseg.inference.finder import Image
+from lesionseg.inference.mask_folder import MaskFolder
+
+
+@pytest.fixture
+def submission(isic_folder, tmp_path):
+    """The true masks, named as the challenge wants predictions, but for the first, which is empty."""
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    for number, path in enumerate(sorted((isic_folder / "annotations" / "test").iterdir())):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(folder / f"{path.stem}_segmentation.png"), mask if number else np.zeros_like(mask))
+    return folder
+
+
+def test_a_submission_is_scored(submission, isic_folder, tmp_path):
+    arguments = [MASK2FORMER, str(submission), "--work-dir", str(tmp_path / "w")]
+    assert load_tool("test").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 0
+    report = json.loads((tmp_path / "w" / "report.json").read_text())
+    assert report["per_image"]["jaccard"] == 4 / 5
+    assert report["provenance"]["operators"] == "none: masks from elsewhere"
+
+
+def test_an_image_without_a_mask_is_named(submission):
+    with pytest.raises(DataError, match=r"submission: 1 of 1 images have no mask \(other\)"):
+        MaskFolder(submission).find([Image(np.zeros((72, 96, 3), np.uint8), "other")])
+
+
+def test_a_mask_of_another_size_is_named(submission):
+    id = next(submission.iterdir()).name.removesuffix("_segmentation.png")
+    with pytest.raises(DataError, match=r"96x72 pixels, expected the 10x20 of the image"):
+        MaskFolder(submission).find([Image(np.zeros((20, 10, 3), np.uint8), id)])
+
+
+def test_masks_are_found_by_the_names_of_pictures(submission, isic_folder):
+    path = sorted((isic_folder / "images" / "test").iterdir())[1]
+    found = Segmenter(submission).predict(path)
+    assert found.mask.sum() == np.count_nonzero(found.probability) > 0

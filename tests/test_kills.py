@@ -1,0 +1,169 @@
+"""Tools that are killed at drawn moments: nothing half-written has a final name, and the next run makes up for it.
+
+Three kills a tool are enough to find what breaks often; KILLS=20 in the environment looks longer.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_models import semantic_model
+from helpers import MASK2FORMER, ROOT, draw_release_folder
+
+KILLS = int(os.environ.get("KILLS", "3"))
+# Trainings and exports take seconds to start.
+LONG_KILLS = int(os.environ.get("KILLS", "1"))
+
+pytestmark = pytest.mark.slow
+
+
+def start(name: str, *arguments) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def run(name: str, *arguments) -> float:
+    """Run a tool undisturbed, and give its seconds."""
+    begun = time.monotonic()
+    process = start(name, *arguments)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said[-3000:]
+    return time.monotonic() - begun
+
+
+def kill_after(seconds: float, name: str, *arguments) -> None:
+    """Start a tool and take the process away, as a power cut does, unless it is done before."""
+    process = start(name, *arguments)
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def moments(seconds: float, kills: int) -> list[float]:
+    """Drawn moments of a run that takes so long; the start of Python is over then."""
+    random.seed(0)
+    return [random.uniform(0.15, 1.0) * seconds for _ in range(kills)]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder, hidden ones too, with a hash of what it holds."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    return draw_release_folder(tmp_path_factory.mktemp("kills") / "release", training=60, validation=10, test=10)
+
+
+@pytest.fixture(scope="module")
+def data_set(release, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("kills") / "data"
+    run("convert_isic", release, out)
+    run("masks2coco", out)
+    return out
+
+
+def test_converting(release, data_set, tmp_path):
+    wanted = {name: digest for name, digest in tree(data_set).items() if "instances_" not in name}
+    seconds = run("convert_isic", release, tmp_path / "timed" / "out")
+    for moment in moments(seconds, KILLS):
+        folder = tmp_path / f"{moment:.3f}"
+        kill_after(moment, "convert_isic", release, folder / "out")
+        assert not (folder / "out").exists() or tree(folder / "out") == wanted
+        run("convert_isic", release, folder / "out", "--overwrite")
+        assert tree(folder) == {f"out/{name}": digest for name, digest in wanted.items()}
+
+
+def test_masks_to_coco(data_set):
+    wanted = tree(data_set)
+    seconds = run("masks2coco", data_set, "--overwrite")
+    for moment in moments(seconds, KILLS):
+        kill_after(moment, "masks2coco", data_set, "--overwrite")
+        run("masks2coco", data_set, "--overwrite")
+        assert tree(data_set) == wanted
+
+
+def test_coco_to_masks(data_set, tmp_path):
+    file = data_set / "annotations" / "instances_training.json"
+    seconds = run("masks2coco", file, "--to-masks", tmp_path / "whole" / "out")
+    wanted = tree(tmp_path / "whole")
+    for moment in moments(seconds, KILLS):
+        folder = tmp_path / f"{moment:.3f}"
+        kill_after(moment, "masks2coco", file, "--to-masks", folder / "out")
+        if not (folder / "out").exists():
+            run("masks2coco", file, "--to-masks", folder / "out")
+        assert tree(folder) == wanted
+
+
+def test_predicting(data_set, tmp_path):
+    model = semantic_model(tmp_path / "model.onnx")
+    images = data_set / "images" / "training"
+    seconds = run("predict", model, images, "--out", tmp_path / "whole", "--overlay")
+    wanted = tree(tmp_path / "whole")
+    del wanted["predictions.csv"]  # It has seconds in it.
+    for moment in moments(seconds, KILLS):
+        out = tmp_path / f"{moment:.3f}"
+        kill_after(moment, "predict", model, images, "--out", out, "--overlay")
+        found = {name: digest for name, digest in tree(out).items() if name in wanted} if out.exists() else {}
+        assert found.items() <= wanted.items()
+        run("predict", model, images, "--out", out, "--overlay", "--overwrite")
+        after = tree(out)
+        assert after.pop("predictions.csv")
+        assert after == wanted
+
+
+TINY = (
+    *("max_iters=4", "train_cfg.val_interval=2", "train_dataloader.batch_size=2", "model.decode_head.num_queries=3"),
+    *("train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False"),
+)
+
+
+def test_training(data_set, tmp_path):
+    def arguments(work_dir, *more):
+        return MASK2FORMER, "--work-dir", work_dir, *more, "--cfg-options", f"data_root={data_set}", *TINY
+
+    seconds = run("train", *arguments(tmp_path / "whole"))
+    wanted = torch.load(tmp_path / "whole" / "iter_4.pth", weights_only=False)["state_dict"]
+    # Half of the time goes by before the first step.
+    for moment in moments(seconds, LONG_KILLS):
+        work_dir = tmp_path / f"{moment:.3f}"
+        kill_after(0.5 * seconds + 0.5 * moment, "train", *arguments(work_dir))
+        for checkpoint in work_dir.glob("*.pth"):
+            torch.load(checkpoint, weights_only=False)
+        again = ["--resume"] if list(work_dir.glob("iter_*.pth")) else ["--overwrite"]
+        run("train", *arguments(work_dir, *again))
+        found = torch.load(work_dir / "iter_4.pth", weights_only=False)["state_dict"]
+        for name, weight in wanted.items():
+            assert torch.equal(weight, found[name]), name
+        assert not [path for path in work_dir.rglob("*") if path.suffix == ".part"]
+
+
+def test_exporting(data_set, tmp_path):
+    work_dir = tmp_path / "model"
+    run("train", MASK2FORMER, "--work-dir", work_dir, "--cfg-options", f"data_root={data_set}", *TINY)
+    exported = (MASK2FORMER, work_dir / "iter_4.pth", "--parity-images", data_set / "images" / "test", "--out")
+    seconds = run("export", *exported, tmp_path / "whole")
+    for moment in moments(seconds, LONG_KILLS):
+        out = tmp_path / f"{moment:.3f}"
+        kill_after(moment, "export", *exported, out)
+        if not (out / "model.onnx").exists():
+            run("export", *exported, out)
+        assert sorted(path.name for path in out.iterdir()) == sorted(
+            path.name for path in (tmp_path / "whole").iterdir()
+        )
+        assert np.array_equal(*((folder / "model.onnx").stat().st_size for folder in (out, tmp_path / "whole")))
