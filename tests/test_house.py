@@ -1,7 +1,7 @@
 """The walls of the house: every import runs down, and what is light stays light.
 
 Imports inside functions and those for annotations count too. That an exported file is predicted without torch and
-OpenMMLab is tested where that is run, in test_predict.py.
+OpenMMLab is tested where that is run, in commands/test_predict.py.
 """
 
 import ast
