@@ -1,4 +1,3 @@
-import csv
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_models import instance_model, without_card
 from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
+from predicted import files, table
 
 from lesionseg import files as files_module
 from lesionseg.commands import predict as predict_files
@@ -20,15 +20,6 @@ from lesionseg.pixels.masks import encode_probability, lesion_pixels, read_mask
 
 tool = load_tool("predict")
 main = tool.main
-
-
-def table(folder):
-    with (folder / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_folder_is_predicted(model, photos, tmp_path, capsys):

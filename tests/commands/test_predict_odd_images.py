@@ -1,12 +1,12 @@
 """One odd image does not end a run of predictions."""
 
-import csv
 import os
 
 import cv2
 import numpy as np
 import pytest
 from helpers import draw_pair, load_tool
+from predicted import table
 
 from lesionseg.commands import predict as predict_files
 from lesionseg.errors import DataError
@@ -15,15 +15,6 @@ from lesionseg.inference.segmenter import Segmenter
 
 tool = load_tool("predict")
 main = tool.main
-
-
-def table(folder):
-    with (folder / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_folder_of_links_to_itself_ends(photos):

@@ -1,6 +1,5 @@
 """Runs of tools/predict.py that were ended, or that meet an odd image: what was done is kept, what failed is named."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -8,33 +7,14 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from drawn_models import semantic_model
-from helpers import ROOT, draw_photos, load_tool
+from helpers import ROOT, load_tool
+from predicted import files, table
 
 from lesionseg.errors import DataError, ModelError
 from lesionseg.files import lock_folder
 from lesionseg.inference.segmenter import Segmenter
 
 main = load_tool("predict").main
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return semantic_model(tmp_path_factory.mktemp("model") / "model.onnx")
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return draw_photos(tmp_path)
-
-
-def table(folder):
-    with (folder / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture
