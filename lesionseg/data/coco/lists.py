@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lesionseg.data.names import image_id
+from lesionseg.data.names import LONGEST_NAME, image_id, is_too_long
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import read_file
 
@@ -17,7 +17,6 @@ Check = tuple[Sequence[Any], str, str]
 
 # No picture is larger; a mask of this size takes 256 MiB.
 _MOST_PIXELS = 2**28
-_LONGEST_NAME = 255
 
 
 def read_lists(path: Path) -> dict[str, list[Entry]]:
@@ -167,7 +166,7 @@ def _name_checks(images: Sequence[Entry]) -> Sequence[Check]:
         (
             [image["file_name"][:50] for image in images if not _can_be_written(image)],
             f"of {len(images)} file names are too long or hold characters that no file name can",
-            f"at most {_LONGEST_NAME} bytes a name. Rename them.",
+            f"at most {LONGEST_NAME} bytes a name. Rename them.",
         ),
         (
             [image["file_name"] for image in images if not masks.isdisjoint(mask_name(image).parents)],
@@ -207,12 +206,12 @@ def _stays_inside(image: Entry) -> bool:
 
 
 def _can_be_written(image: Entry) -> bool:
+    mask = mask_name(image)
     try:
         os.fsencode(image["file_name"])
-        parts = [os.fsencode(part) for part in mask_name(image).parts]
+        return "\0" not in str(mask) and not is_too_long(mask)
     except UnicodeEncodeError:
         return False
-    return all(len(part) <= _LONGEST_NAME and b"\0" not in part for part in parts)
 
 
 def _refers(annotation: Entry, key: str, ids: set[int | str]) -> bool:
