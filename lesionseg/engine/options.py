@@ -27,6 +27,8 @@ _READ = (
     ),
     *("activation_checkpointing", "efficient_conv_bn_eval", "compile"),
 )
+# What the tools' own flags set, whatever a config says.
+_FLAGS = ("resume", "launcher")
 # Where settings without a `type` may have more than they have: by the end of the section's name.
 _TAKES = {
     "dataloader": ("dataset", "sampler", "batch_sampler", "worker_init_fn", "collate_fn", "num_batch_per_epoch"),
@@ -43,7 +45,7 @@ _TAKES = {
     "test_cfg": ("mode", "stride", "crop_size", "rpn", "rcnn", "type", "fp16"),
     "rcnn": ("score_thr", "nms", "max_per_img", "mask_thr_binary"),
     "metainfo": ("classes", "palette"),
-    "data_prefix": ("img", "img_path", "seg", "seg_map_path"),
+    "data_prefix": ("seg", "seg_map_path"),
 }
 _FREE = ("custom_keys", "init_kwargs")
 # Whole numbers, and the range of each.
@@ -88,6 +90,8 @@ def _read(cfg: "Config", key: str, text: str, config: str) -> Any:
     """Check that there is a setting, and read its value."""
     parts = key.split(".")
     first = parts[0]
+    if first in _FLAGS:
+        raise DataError(f"--cfg-options {key}: set by a flag, expected --{first}. Give that instead.")
     if first not in read_keys() or (first == "data_preprocessor" and "data_preprocessor" in (cfg.get("model") or {})):
         raise _unknown(cfg, key, config)
     section: Any = cfg
@@ -100,11 +104,15 @@ def _read(cfg: "Config", key: str, text: str, config: str) -> Any:
             if part not in section:
                 if number and not _takes(section, parts[:number], part, cfg):
                     raise _unknown(cfg, key, config)
-                section = None
+                section = _default(section, parts[:number], part, cfg) if number == len(parts) - 1 else None
                 break
             section = section[part]
         elif section is None:
-            break
+            parent, rest = ".".join(parts[:number]), ".".join(parts[number:])
+            raise DataError(
+                f"--cfg-options {key}: {parent} is None in {config}, expected a section with settings. Give it whole, "
+                f"such as \"{parent}={{'{rest}': ...}}\"."
+            )
         else:
             raise _unknown(cfg, key, config)
     return _checked(key, text, _parsed(parts[-1], text, section), section, cfg)
@@ -132,27 +140,43 @@ def _takes(section: dict, names: list[str], key: str, cfg: "Config") -> bool:
             "sampler_seed",
             "visualization",
         )
-    if "type" in section or name == "optim_wrapper":
-        owner = _class_of(str(section.get("type", "OptimWrapper")), cfg)
-        return owner is None or key in _parameters(owner)
+    if owner := _owner(section, name, cfg):
+        return key in _parameters(owner) or (name.endswith("dataloader") and key in _TAKES["dataloader"])
+    if "type" in section:
+        return True
     ending = next((ending for ending in _TAKES if name.endswith(ending)), None)
-    if ending == "dataloader":
-        from torch.utils.data import DataLoader
-
-        return key in _TAKES[ending] or key in inspect.signature(DataLoader.__init__).parameters
     return ending is not None and key in _TAKES[ending]
 
 
-def _parameters(owner: type) -> set[str]:
-    """What a class and those that it passes its other arguments on to are made with."""
-    names = {"type", "_scope_", "priority"}
+def _default(section: dict, names: list[str], key: str, cfg: "Config") -> Any:
+    """The value of a setting that a section does not have yet, as the class that takes it says; else None."""
+    owner = _owner(section, next((name for name in reversed(names) if not name.isdigit()), ""), cfg)
+    default = _parameters(owner).get(key) if owner else None
+    return None if default is inspect.Parameter.empty else default
+
+
+def _owner(section: dict, name: str, cfg: "Config") -> type | None:
+    """What a section's settings are passed to, where it is known."""
+    if "type" in section or name == "optim_wrapper":
+        return _class_of(str(section.get("type", "OptimWrapper")), cfg)
+    if name.endswith("dataloader"):
+        from torch.utils.data import DataLoader
+
+        return DataLoader
+    return None
+
+
+def _parameters(owner: type) -> dict[str, Any]:
+    """What a class and those that it passes its other arguments on to are made with, and their defaults."""
+    found: dict[str, Any] = dict.fromkeys(("type", "_scope_", "priority"))
     for base in inspect.getmro(owner) if inspect.isclass(owner) else [owner]:
         function = base.__dict__.get("__init__") if inspect.isclass(base) else base
         if function is not None and base is not object:
-            names |= set(inspect.signature(function).parameters)
-            if not any(each.kind is each.VAR_KEYWORD for each in inspect.signature(function).parameters.values()):
+            parameters = inspect.signature(function).parameters.values()
+            found = {each.name: each.default for each in parameters} | found
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters):
                 break
-    return names
+    return found
 
 
 def _registries(cfg: "Config") -> Iterator[Any]:

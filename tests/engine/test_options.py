@@ -31,6 +31,7 @@ def load(*options, config=MASK2FORMER):
         ("default_hooks.chekpoint.interval=3", "default_hooks.checkpoint.interval"),
         ("model.decode_head.num_querys=3", "model.decode_head.num_queries"),
         ("max_iters.x=3", ""),
+        ("train_dataloader.dataset.data_prefix.img=a", "train_dataloader.dataset.data_prefix.img_path"),
     ],
 )
 def test_what_nothing_reads_is_refused_with_what_there_is(option, nearest):
@@ -56,6 +57,8 @@ def test_what_is_no_setting_at_all_is_refused(option):
         *("val_evaluator.0.type=Foo", "train_dataloader.dataset.pipeline=[]", "randomness.seed=-1"),
         *("model.decode_head.num_queries=2.5", "default_hooks.checkpoint.interval=0"),
         *("train_dataloader.persistent_workers=perhaps", "train_dataloader.num_workers=1000000"),
+        # What the config does not have yet is held to what the class takes by itself.
+        *("val_cfg.fp16=abc", "val_cfg.fp16=1", "train_dataloader.pin_memory=yes", "train_dataloader.timeout=abc"),
     ],
 )
 def test_values_of_another_type_or_out_of_range_are_refused(option):
@@ -102,6 +105,29 @@ def test_settings_that_something_reads_are_set(option, value):
     for part in key.split("."):
         setting = setting[int(part)] if part.isdigit() else setting[part]
     assert setting == value
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("resume=True", r"resume: set by a flag, expected --resume\. Give that instead"),
+        ("launcher=pytorch", "set by a flag, expected --launcher"),
+        (
+            "model.backbone.init_cfg.checkpoint=a.pth",
+            r"model.backbone.init_cfg is None .*backbone.init_cfg=\{'checkpoint': ",
+        ),
+        ("train_dataloader.dataset=None", r"isic2018-128x128.py: does not run \("),
+    ],
+)
+def test_sections_and_flags_are_told_in_one_line(option, message):
+    with pytest.raises(DataError, match=message):
+        load("data_root=a", option)
+
+
+def test_the_shortest_training_is_its_warm_up():
+    (scheduler,) = load("max_iters=1").param_scheduler
+    assert (scheduler.begin, scheduler.end) == (0, 1)
+    assert load("param_scheduler=None", "max_iters=3").param_scheduler == []
 
 
 def test_settings_of_instances():
