@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
-from lesionseg.engine.before_run import MISFITS, check_data, check_folder, misfit, one_run, start_processes
+from lesionseg.engine.before_run import check_data, check_folder, one_run, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
     Options,
@@ -19,6 +19,7 @@ from lesionseg.engine.config import (
     is_metric,
     load_config,
     resizing_step,
+    told_as_misfit,
 )
 from lesionseg.engine.families import family_of
 from lesionseg.environment import operators_in_use
@@ -85,21 +86,24 @@ def evaluate(
     """
     check_checkpoint(model)
     cfg = load_config(options)
-    metrics = evaluators(cfg, "test")
-    _check_settings(cfg, options.config, metrics, tta)
+    with told_as_misfit(options.config):
+        metrics = evaluators(cfg, "test")
+        _check_settings(cfg, options.config, metrics, tta)
     for flag, folder in (("--work-dir", cfg.work_dir), ("--out", out), ("--show-dir", show_dir)):
         check_folder(folder, flag)
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
-    if is_main_process():
-        check_data(cfg, "test_dataloader")
-    text = config_text(cfg)
-    operators = _set_up(cfg, options.config, model, tta)
+    with told_as_misfit(options.config):
+        if is_main_process():
+            check_data(cfg, "test_dataloader")
+        text = config_text(cfg)
+        operators = _set_up(cfg, options.config, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
     with one_run("test", cfg.work_dir, out, show_dir):
-        runner = _runner(cfg, options.config)
-        scores = runner.test()
+        with told_as_misfit(options.config):
+            runner = _TestRunner.from_cfg(cfg)
+            scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
         metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
@@ -114,19 +118,6 @@ def evaluate(
         if show_dir:
             write_pictures(show_dir, metric.table)
         return Evaluation(str(folder), metric.table, coco, notes)
-
-
-def _runner(cfg: Config, config: str) -> Runner:
-    """Build what runs the test; what does not fit is told in one line."""
-    try:
-        runner = _TestRunner.from_cfg(cfg)
-        # Upstream builds the loop when it is first asked for.
-        _ = runner.test_loop
-    except DataError:
-        raise
-    except MISFITS as error:
-        raise misfit(config, error) from error
-    return runner
 
 
 class _TestRunner(Runner):

@@ -9,24 +9,23 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.visualization import Visualizer
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.engine.before_run import (
-    MISFITS,
     check_data,
     check_folder,
-    misfit,
     one_run,
     start_processes,
     starting_weights,
 )
 from lesionseg.engine.checkpoint import secure_loading
-from lesionseg.engine.config import Options, check_schedule, load_config
+from lesionseg.engine.config import Options, check_schedule, load_config, told_as_misfit
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
 from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
-from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint
-from lesionseg.engine.saving import LAST, checkpoints
+from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
+from lesionseg.engine.saving import LAST, VALIDATED, checkpoints
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
@@ -73,9 +72,11 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         'work_dirs/config'
     """
     cfg = load_config(options)
-    check_schedule(cfg, options.config)
+    with told_as_misfit(options.config):
+        check_schedule(cfg, options.config)
+        precision = use_cpu_precision(cfg)
     check_work_dir(cfg.work_dir, resume, overwrite)
-    if precision := use_cpu_precision(cfg):
+    if precision:
         print(precision)
     keep_freed_memory()
     secure_loading(options.trust_checkpoint)
@@ -174,7 +175,7 @@ def _begin(runner: ResumableRunner) -> int | None:
 
 @contextmanager
 def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
-    """Turn what stops a training before its first step is done into one line that names the config.
+    """Turn what stops a training before its first validation is done into one line that names the config.
 
     Yields a list that takes the runner, once there is one. A work_dir that was made meanwhile is removed.
     """
@@ -182,8 +183,6 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
     runners: list[ResumableRunner] = []
     try:
         yield runners
-    except FloatingPointError as error:
-        raise diverged(runners[0], str(error)) from error
     except Exception as error:
         if stop_request.pending and "DataLoader worker" in str(error):
             # A signal to the whole group has ended the loader processes, too, just before they were needed.
@@ -191,7 +190,15 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         begin = _begin(runners[0]) if runners else None
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():
+            # A log that is still written would tell in a thread of its own that its folder has gone.
+            if Visualizer._instance_dict:
+                Visualizer.get_current_instance().close()
             shutil.rmtree(cfg.work_dir, ignore_errors=True)
-        if started or isinstance(error, DataError) or not isinstance(error, MISFITS):
+        if isinstance(error, FloatingPointError):
+            raise diverged(runners[0], str(error)) from error
+        if started and VALIDATED in runners[0].message_hub.runtime_info:
             raise
-        raise misfit(config, error) from error
+        with told_as_misfit(config):
+            if runners and runners[0]._resume and not started and not isinstance(error, DataError | OSError):
+                raise unusable_state(cfg.load_from, error) from error
+            raise

@@ -19,21 +19,6 @@ from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder
 
-# What a config that fits no model, data set or machine makes upstream raise.
-MISFITS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NotImplementedError, RuntimeError),
-    *(TypeError, ValueError),
-)
-
-
-def misfit(config: str, error: Exception) -> DataError:
-    """One line for what upstream raised while it built or first ran what a config says."""
-    fact = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return DataError(
-        f"{config}: does not run ({fact}), expected settings that fit each other, the data and this machine. Correct "
-        "it, or what --cfg-options changes in it."
-    )
-
 
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:
     """Join the other processes of a distributed run, before the first of them does anything alone.

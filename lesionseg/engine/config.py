@@ -2,14 +2,16 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lesionseg.engine.options import apply_options
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, is_out_of_memory
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -76,34 +78,42 @@ def load_config(options: Options) -> "Config":
     path = Path(options.config)
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # A config is code: it can fail in any way.
-        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the config.") from error
+    except (Exception, SystemExit) as error:  # A config is code: it can fail in any way.
+        raise DataError(
+            f"{path}: does not load ({describe_error(error)}), expected a config in Python, as UTF-8 without a BOM, "
+            "whose bases are there. Mend the config."
+        ) from error
     # MMEngine writes the config into every checkpoint, and laying it out nicely takes it a second each time.
     object.__setattr__(cfg, "_format_python_code", False)
-    settings = apply_options(cfg, options.cfg_options, str(path))
-    if "data_root" in settings:
-        for loader in LOADERS:
-            if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
-                cfg[loader].dataset.data_root = cfg.data_root
-    for loader in LOADERS:
-        if cfg.get(loader) and cfg[loader].get("num_workers", 0) == 0:
-            # What is for loader processes, torch refuses without any.
-            cfg[loader].pop("persistent_workers", None)
-            cfg[loader].pop("prefetch_factor", None)
-    if "visualizer" in cfg:
-        # Visualisers live on under their name: a second run of the process would log into the first one's folder. The
-        # runner gives it a name of its own.
-        cfg.visualizer.pop("name", None)
-    _bind_coco_metrics(cfg)
-    if "max_iters" in settings:
-        _stretch_schedule(cfg, cfg.max_iters)
-    if options.amp:
-        cfg.optim_wrapper.type = "AmpOptimWrapper"
-        cfg.optim_wrapper.loss_scale = "dynamic"
-    cfg.launcher = options.launcher
-    # The flag goes first, then what the config says, then the config's name.
-    cfg.work_dir = options.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / path.stem)
+    with told_as_misfit(str(path)):
+        settings = apply_options(cfg, options.cfg_options, str(path))
+        _bind(cfg, settings, options)
     return cfg
+
+
+@contextmanager
+def told_as_misfit(config: str) -> Iterator[None]:
+    """Tell in one line, by DataError, what settings that fit no model, data set or machine make the block raise."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if (isinstance(error, OSError) and error.strerror is not None) or is_out_of_memory(error):
+            raise
+        raise DataError(
+            f"{config}: does not run ({describe_error(error)}), expected settings that fit each other, the data and "
+            "this machine. Correct it, or what --cfg-options changes in it."
+        ) from error
+
+
+def describe_error(error: BaseException) -> str:
+    """What was raised, and what it says, in one line; an assertion without words is told by its own code."""
+    if "Original Traceback" in str(error):
+        # What a loader process raises arrives with its whole traceback as the message.
+        return str(error).strip().splitlines()[-1][:300]
+    said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+    return " ".join(f"{type(error).__name__}: {said}".split())[:300]
 
 
 def check_checkpoint(path: str | PathLike) -> None:
@@ -125,18 +135,23 @@ def check_schedule(cfg: "Config", path: str) -> None:
     Raises:
         DataError: it counts epochs, or the learning rate's schedule does not end with it.
     """
-    if "max_iters" not in (cfg.train_cfg or {}):
+    if "max_iters" not in (cfg.get("train_cfg") or {}):
         raise DataError(
             f"{path}: its training does not count iterations, expected them: only so a resumed training ends as one "
             "that was not stopped. Set train_cfg to an IterBasedTrainLoop, as the configs of this project do."
         )
-    length, schedulers = cfg.train_cfg.max_iters, cfg.param_scheduler or []
+    length, schedulers = cfg.train_cfg.max_iters, schedulers_of(cfg)
     end = schedulers[-1].get("end", length) if schedulers else length
     if end != length:
         raise DataError(
             f"{path}: the learning rate's schedule ends after {end} iterations, expected the {length} of the training. "
             f"Set both by --cfg-options max_iters={length}."
         )
+
+
+def schedulers_of(cfg: "Config") -> list[dict]:
+    """The settings of what changes the learning rate, whether the config has none, one or a list of them."""
+    return _as_list(cfg.get("param_scheduler"))
 
 
 def config_text(cfg: "Config") -> str:
@@ -148,8 +163,11 @@ def config_text(cfg: "Config") -> str:
 
 def evaluators(cfg: "Config", split: str) -> list[dict]:
     """The settings of a split's metrics, `val` or `test`, whether the config has one or a list of them."""
-    settings = cfg.get(f"{split}_evaluator") or []
-    return list(settings) if isinstance(settings, (list, tuple)) else [settings]
+    return _as_list(cfg.get(f"{split}_evaluator"))
+
+
+def _as_list(settings: Any) -> list[dict]:
+    return list(settings) if isinstance(settings, list | tuple) else [settings] if settings else []
 
 
 def resizing_step(cfg: "Config", config: str) -> "ConfigDict":
@@ -173,15 +191,43 @@ def is_metric(settings: dict, name: str) -> bool:
     return str(settings["type"]).rpartition(".")[2] == name
 
 
+def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
+    """Let settings and flags reach everything that repeats them or follows from them, in place."""
+    if "data_root" in settings:
+        for loader in LOADERS:
+            if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
+                cfg[loader].dataset.data_root = cfg.data_root
+    for loader in LOADERS:
+        if cfg.get(loader) and cfg[loader].get("num_workers", 0) == 0:
+            # What is for loader processes, torch refuses without any.
+            cfg[loader].pop("persistent_workers", None)
+            cfg[loader].pop("prefetch_factor", None)
+    if cfg.get("visualizer"):
+        # Visualisers live on under their name: a second run of the process would log into the first one's folder. The
+        # runner gives it a name of its own.
+        cfg.visualizer.pop("name", None)
+    _bind_coco_metrics(cfg)
+    if "max_iters" in settings and "max_iters" in (cfg.get("train_cfg") or {}):
+        _stretch_schedule(cfg, cfg.max_iters)
+    if options.amp:
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.loss_scale = "dynamic"
+    cfg.launcher = options.launcher
+    # The flag goes first, then what the config says, then the config's name.
+    cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
+
+
 def _stretch_schedule(cfg: "Config", max_iters: int) -> None:
     """Give a training another length: warm-up, decay and stages keep their shares of it."""
     length = cfg.train_cfg.max_iters
-    stages = (hook["stages"] for hook in cfg.get("custom_hooks", []) if hook["type"] == "TrainingStagesHook")
-    for part in (*cfg.param_scheduler, *(stage for hook in stages for stage in hook)):
+    stages = (hook["stages"] for hook in cfg.get("custom_hooks") or [] if hook["type"] == "TrainingStagesHook")
+    for part in (*schedulers_of(cfg), *(stage for hook in stages for stage in hook)):
         for key in ("begin", "end"):
             if key in part:
                 # Rounded up, so that no warm-up gets the length zero.
                 part[key] = -(-part[key] * max_iters // length)
+    # Of a very short training the warm-up is all there is.
+    cfg.param_scheduler = [each for each in schedulers_of(cfg) if each.get("begin", 0) < each.get("end", max_iters)]
     cfg.train_cfg.max_iters = max_iters
     cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, max_iters)
 

@@ -25,12 +25,12 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         loss = (outputs or {}).get("loss")
-        if not weights_are_finite(runner.model):
-            raise diverged(runner, "some weights are not finite")
         scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
         skipped = scaler is not None and scaler.is_enabled() and scaler.get_scale() >= 1
         if loss is not None and not skipped and not bool(torch.isfinite(loss)):
-            raise diverged(runner, f"the loss is {float(loss)}")
+            raise diverged(runner, f"the loss is {loss.item()}")
+        if not weights_are_finite(runner.model):
+            raise diverged(runner, "some weights are not finite", learned=True)
 
 
 def weights_are_finite(model: nn.Module) -> bool:
@@ -40,8 +40,19 @@ def weights_are_finite(model: nn.Module) -> bool:
     return not tensors or bool(torch.isfinite(torch.stack([each.sum(dtype=torch.float32) for each in tensors]).sum()))
 
 
-def diverged(runner: Runner, fact: str) -> DataError:
-    """What to tell the user of a training that has diverged in the iteration that runs."""
+def diverged(runner: Runner, fact: str, learned: bool = False) -> DataError:
+    """What to tell the user of a training whose numbers are not finite in the iteration that runs.
+
+    Args:
+        runner: what trains.
+        fact: what is not finite.
+        learned: whether that is so only after the iteration has changed the weights.
+    """
+    if runner.iter == 0 and not learned:
+        return DataError(
+            f"{runner.work_dir}: {fact} before a weight was changed, expected numbers. Look for a zero or a very large "
+            "number among the settings of the model and its data_preprocessor, or start from other weights (load_from)."
+        )
     rate = runner.cfg.optim_wrapper.optimizer.get("lr")
     lower = f", such as --cfg-options optim_wrapper.optimizer.lr={rate / 10:g}" if rate else ""
     return DataError(

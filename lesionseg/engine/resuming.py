@@ -18,6 +18,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
+from lesionseg.engine.config import describe_error
 from lesionseg.engine.saving import checkpoints
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256
@@ -48,14 +49,19 @@ class ResumableRunner(Runner):
         """
         try:
             super().resume(filename, *args, **kwargs)
-            _check_state(self)
+            _check_state(self, filename)
         except DataError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError, IndexError) as error:
-            raise DataError(
-                f"{filename}: its state cannot be resumed ({type(error).__name__}: {error}), expected a checkpoint of "
-                "this training. Remove it, so that --resume takes an earlier one, or train without --resume."
-            ) from error
+            raise unusable_state(filename, error) from error
+
+
+def unusable_state(path: str, error: Exception) -> DataError:
+    """One line for what is raised where the state in a checkpoint is taken over, or first used."""
+    return DataError(
+        f"{path}: its state cannot be resumed ({describe_error(error)}), expected a checkpoint of this training. "
+        "Remove it, so that --resume takes an earlier one, or train without --resume."
+    )
 
 
 def newest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path:
@@ -222,12 +228,16 @@ def _reschedule(runner: Runner, checkpoint: dict) -> None:
     checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in schedulers]
 
 
-def _check_state(runner: Runner) -> None:
+def _check_state(runner: Runner, path: str) -> None:
     """Raise an error for what MMEngine has resumed although it is not of the kind that the training needs."""
     for name, value in (("iter", runner.iter), ("epoch", runner.epoch)):
         if type(value) is not int or value < 0:
             raise ValueError(f"{name} is {value!r}")
+    if (named := re.fullmatch(r"iter_([0-9]+)\.pth", Path(path).name)) and runner.iter != int(named[1]):
+        raise ValueError(f"it is of iteration {runner.iter}")
     for optimizer_group in runner.optim_wrapper.optimizer.param_groups:
+        if not isinstance(rate := optimizer_group["lr"], int | float) or not 0 <= rate < math.inf:
+            raise ValueError(f"its learning rate is {rate!r}")
         for parameter in optimizer_group["params"]:
             for name, value in runner.optim_wrapper.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
@@ -236,6 +246,9 @@ def _check_state(runner: Runner) -> None:
         for name in ("begin", "end", "last_step", "_global_step"):
             if not isinstance(getattr(scheduler, name), int | float):
                 raise ValueError(f"{name} of a schedule is {getattr(scheduler, name)!r}")
+    curve = runner.message_hub.runtime_info.get("learning_curve", [])
+    if not isinstance(curve, list) or not all(isinstance(point, dict) and "step" in point for point in curve):
+        raise ValueError(f"its learning curve is {curve!r}")
     for name, value in runner.message_hub.runtime_info.items():
         if name.startswith("best_score") and not (isinstance(value, int | float) and not math.isnan(value)):
             raise ValueError(f"{name} is {value!r}")

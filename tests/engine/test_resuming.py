@@ -83,6 +83,11 @@ def test_what_changes_no_weights_may_change(half, tmp_path, change):
 DAMAGES = {
     "iter is text": lambda c: c["meta"].update(iter="4"),
     "iter is negative": lambda c: c["meta"].update(iter=-4),
+    "iter of another": lambda c: c["meta"].update(iter=2),
+    "learning rate is negative": lambda c: c["optimizer"]["param_groups"][0].update(lr=-0.1),
+    "learning rate is text": lambda c: c["optimizer"]["param_groups"][0].update(lr="fast"),
+    "learning curve is a number": lambda c: c["message_hub"]["runtime_info"].update(learning_curve=5),
+    "learning curve without steps": lambda c: c["message_hub"]["runtime_info"].update(learning_curve=[{"loss": 1}]),
     "no epoch": lambda c: c["meta"].pop("epoch"),
     "meta is a number": lambda c: c.update(meta=5),
     "no optimizer": lambda c: c.pop("optimizer"),
@@ -137,6 +142,6 @@ def test_a_training_that_diverges_ends_in_one_line_and_keeps_its_checkpoints(tmp
             if runner.iter == 4:
                 data_batch["image"][0][:] = math.inf
 
-    with pytest.raises(DataError, match=r"in iteration 5 .*not finite.*optim_wrapper.optimizer.lr=0.01"):
+    with pytest.raises(DataError, match=r"in iteration 5 (the loss|some weights) .*optim_wrapper.optimizer.lr=0.01"):
         run(cfg, Poison())
     assert newest_checkpoint(tmp_path).name == "iter_4.pth"

@@ -197,9 +197,25 @@ def test_missing_config(capsys, tmp_path):
     fails(capsys, "train", ["configs/none.py"], r"configs/none.py: no such config")
 
 
-def test_broken_config(capsys, tmp_path):
-    (tmp_path / "broken.py").write_text("_base_ = './nothing.py'\n")
-    fails(capsys, "train", [tmp_path / "broken.py"], r"broken.py: does not load")
+@pytest.mark.parametrize("text", ["_base_ = './nothing.py'\n", "import sys\nsys.exit()\n", "\ufeffmodel = dict()"])
+def test_broken_config(capsys, tmp_path, text):
+    (tmp_path / "broken.py").write_text(text, encoding="utf-8")
+    fails(capsys, "train", [tmp_path / "broken.py"], r"broken.py: does not load \(.*\), expected .*Mend the config\.$")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train_cfg = None", "its training does not count iterations"),
+        ("custom_hooks = 'EMAHook'", r"does not run \(TypeError: "),
+        ("param_scheduler = 'PolyLR'", r"does not run \(AttributeError: "),
+    ],
+)
+def test_config_with_a_part_of_the_wrong_kind(capsys, tmp_path, line, message):
+    (tmp_path / "wrong.py").write_text(f"_base_ = {MASK2FORMER!r}\n{line}\n")
+    arguments = [tmp_path / "wrong.py", "--work-dir", tmp_path / "w", "--cfg-options", "max_iters=2"]
+    fails(capsys, "train", arguments, rf"wrong.py: {message}")
+    assert not (tmp_path / "w").exists()
 
 
 def test_wrong_option(capsys, tmp_path):
@@ -223,7 +239,9 @@ def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, scor
     ("option", "message"),
     [
         ("train_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not run \(.*Correct it"),
+        ("model.data_preprocessor.std=[0,0,0]", "are not finite before a weight was changed, .* data_preprocessor"),
         ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
+        ("model.backbone.depth=17", r"isic2018-128x128.py: does not run \(KeyError"),
     ],
 )
 def test_settings_that_do_not_train_are_told_in_one_line(capsys, isic_folder, tmp_path, option, message):
