@@ -91,6 +91,8 @@ def evaluate(
         _check_settings(cfg, options.config, metrics, tta)
     for flag, folder in (("--work-dir", cfg.work_dir), ("--out", out), ("--show-dir", show_dir)):
         check_folder(folder, flag)
+    with told_as_misfit(options.config):
+        _check_apart(cfg.test_dataloader.dataset, model, {"--out": out, "--show-dir": show_dir})
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
     with told_as_misfit(options.config):
@@ -138,6 +140,17 @@ def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) ->
         raise DataError(
             f"{config}: no LesionMetric in test_evaluator, expected it for the report. Add dict(type='LesionMetric')."
         )
+
+
+def _check_apart(dataset: dict, model: str, results: dict[str, str | None]) -> None:
+    """Raise DataError where results would lie among, or replace, the images and masks that are scored."""
+    prefixes = [prefix for prefix in (dataset.get("data_prefix") or {}).values() if prefix]
+    inputs = [Path(dataset.get("data_root") or "", prefix).resolve() for prefix in prefixes]
+    inputs += [Path(model).resolve()] if Path(model).is_dir() else []
+    for flag, folder in results.items():
+        place = Path(folder).resolve() if folder else None
+        if place and any(each in (place, *place.parents) for each in inputs):
+            raise DataError(f"{folder}: holds what is scored, expected a folder for results. Choose another {flag}.")
 
 
 def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:

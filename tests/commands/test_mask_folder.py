@@ -32,6 +32,18 @@ def test_a_submission_is_scored(submission, isic_folder, tmp_path):
     assert report["provenance"]["operators"] == "none: masks from elsewhere"
 
 
+@pytest.mark.parametrize(
+    ("flag", "folder"), [("--show-dir", "images/test"), ("--out", "annotations/test/new"), ("--out", "submission")]
+)
+def test_what_is_scored_is_not_replaced_by_results(submission, isic_folder, tmp_path, capsys, flag, folder):
+    place = submission if folder == "submission" else isic_folder / folder
+    arguments = [MASK2FORMER, str(submission), "--work-dir", str(tmp_path / "w"), flag, str(place)]
+    assert load_tool("test").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
+    message = f"error: {place}: holds what is scored, expected a folder for results. Choose another {flag}.\n"
+    assert capsys.readouterr().err.endswith(message)
+    assert not (tmp_path / "w").exists()
+
+
 def test_an_image_without_a_mask_is_named(submission):
     with pytest.raises(DataError, match=r"submission: 1 of 1 images have no mask \(other\)"):
         MaskFolder(submission).find([Image(np.zeros((72, 96, 3), np.uint8), "other")])
