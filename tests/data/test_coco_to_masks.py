@@ -113,6 +113,9 @@ def test_the_category_is_chosen_where_there_are_several(tmp_path):
         ([[0, 0, 1, 0, 1, 1, 2]], "is no list of polygons"),
         ([["a", 0, 1, 0, 1, 1]], "is no list of polygons"),
         ([[0, 0, 9, 0, 9, 3]], "reaches x 0 to 9 and y 0 to 3, expected it inside the image of 6x4"),
+        ([[3, 3, 3, 3, 3, 3]], "segmentation has no pixel, expected some"),
+        (dict(size=[4, 6], counts=[24]), "segmentation has no pixel, expected some"),
+        (dict(size=[4, 6], counts=[4.5, 2, 17.5]), "do not make up the image"),
         ([[0, 0, float("nan"), 0, 5, 3]], "reaches x nan to nan"),
         ([[0, 0, 5, 0, 5, 1e12]], r"reaches x 0 to 5 and y 0 to 1e\+12"),
     ],
@@ -147,6 +150,7 @@ def test_segmentations_that_cannot_be_drawn_are_an_error(tmp_path, segmentation,
         ),
         (dict(images=[IMAGE | dict(file_name="/x.jpg")]), "file names lead out of the folder"),
         (dict(categories=[dict(id=3)]), r"1 of 1 categories have no id or name \(3\)"),
+        (dict(categories=[dict(id=3, name="lesion"), dict(id=3, name="hair")]), r"1 category ids occur more .*\(3\)"),
         (dict(categories=[]), r"1 of 1 annotations have no category \(5\)"),
         (dict(annotations=[dict(id=5, image_id=8, category_id=3)]), r"1 of 1 annotations have no image \(5\)"),
         (dict(annotations=[dict(id=5, image_id=[7], category_id=3)]), "annotations have no image"),
@@ -179,7 +183,8 @@ def test_what_is_not_coco_is_an_error(tmp_path, data):
 
 
 def test_numbers_with_a_point_are_whole_numbers(tmp_path):
-    square = dict(id=1.0, image_id=7.0, category_id=3.0, segmentation=dict(size=[4, 6], counts=SQUARE_RUNS))
+    runs = dict(size=[4.0, 6.0], counts=[float(run) for run in SQUARE_RUNS])
+    square = dict(id=1.0, image_id=7.0, category_id=3.0, segmentation=runs)
     images, categories = [IMAGE | dict(id=7.0, height=4.0, width=6.0)], [dict(id=3.0, name="lesion")]
     path = coco_file(tmp_path / "coco.json", images=images, categories=categories, annotations=[square])
     coco_to_masks(path, tmp_path / "masks")

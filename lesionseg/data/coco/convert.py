@@ -389,5 +389,8 @@ def _draw(job: tuple[dict[str, Any], list[dict[str, Any]]], path: Path, folder: 
     mask = np.zeros((height, width), np.uint8)
     for annotation in annotations:
         name = f"{path}: annotation {annotation.get('id')} of {image['file_name']}"
-        mask |= decode_segmentation(annotation.get("segmentation"), height, width, name)
+        instance = decode_segmentation(annotation.get("segmentation"), height, width, name)
+        if not instance.any():
+            raise DataError(f"{name}: its segmentation has no pixel, expected some. Draw it again, or remove it.")
+        mask |= instance
     (folder / mask_name(image)).write_bytes(encode_mask(mask))

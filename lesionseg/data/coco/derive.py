@@ -107,6 +107,8 @@ def derive(path: Path, coco: Mapping[str, list[Entry]]) -> list[str]:
             annotation["segmentation"] = [corners.ravel().tolist() for corners in parts]
         else:
             annotation["segmentation"]["size"] = [height, width]
+            if isinstance(annotation["segmentation"]["counts"], list):
+                annotation["segmentation"]["counts"] = parts.tolist()
     if empty:
         raise DataError(
             f"{path}: {len(empty)} of {len(coco['annotations'])} annotations have no pixel in their segmentation "

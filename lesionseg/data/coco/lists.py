@@ -70,6 +70,11 @@ def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
             "both. Add them.",
         ),
         (
+            _repeated(category["id"] for category in categories if _has_id(category)),
+            "category ids occur more than once",
+            "one category each. Renumber them.",
+        ),
+        (
             [entry.get("id") for entry in annotations if not _refers(entry, "image_id", ids_of_images)],
             f"of {len(annotations)} annotations have no image",
             "an image_id that is in the list of images. Complete the list, or remove them.",

@@ -159,7 +159,8 @@ def _read_rle(rle: dict[str, Any], height: int, width: int, name: str) -> np.nda
         runs = _decompress(counts)
         fits = np.all((runs >= 0) & (runs <= pixels)) and runs.sum() == pixels
     else:
-        fits = all(type(run) is int and run >= 0 for run in counts) and sum(counts) == pixels
+        # pandas and JavaScript write 12.0 for 12.
+        fits = all(type(run) in (int, float) and run >= 0 and run % 1 == 0 for run in counts) and sum(counts) == pixels
         runs = np.array(counts if fits else [], np.int64)
     # pycocotools takes runs that end too early, and leaves the pixels after them to what was in memory.
     if not fits:
