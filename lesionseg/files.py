@@ -139,6 +139,15 @@ def final_path(path: str | PathLike) -> Path:
     return shown
 
 
+def written_path(path: str | PathLike) -> Path:
+    """Where a new folder has to be written: behind a link, which would be replaced itself, and under a name of its own.
+
+    A link in a circle stays as it is.
+    """
+    path = Path(path)
+    return Path(os.path.realpath(path)) if path.is_symlink() or path.name in ("", "..") else path
+
+
 @contextmanager
 def lock_folder(folder: str | PathLike, work: str) -> Iterator[None]:
     """Keep other runs of the same work out of a folder while the block runs.
@@ -181,7 +190,11 @@ def lock(file: Path, written: str | PathLike) -> Iterator[None]:
     while True:
         file.parent.mkdir(parents=True, exist_ok=True)
         # What a link leads to is nobody's lock.
-        held = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            held = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError as error:
+            # A user knows nothing of the lock, unless something stands at its name.
+            raise OSError(error.errno, error.strerror, str(file if os.path.lexists(file) else written)) from error
         try:
             _lock(held)
         except BlockingIOError:

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
 
 from lesionseg import files
 from lesionseg.errors import DataError
-from lesionseg.files import clear_scratch, lock_folder, scratch_folder, write_aside, write_text
+from lesionseg.files import clear_scratch, lock, lock_folder, scratch_folder, write_aside, write_text, written_path
 
 
 def test_a_clone_is_a_copy_or_nothing(tmp_path):
@@ -144,6 +145,23 @@ def test_a_folder_that_stays_empty_goes_again(tmp_path):
     with pytest.raises(ZeroDivisionError), lock_folder(tmp_path / "there" / "a" / "b", "predict"):
         raise ZeroDivisionError
     assert names(tmp_path / "there") == []
+
+
+def test_a_lock_that_cannot_be_made_names_what_is_written(tmp_path):
+    out = tmp_path / "there" / ("x" * 300)
+    with pytest.raises(OSError, match="too long") as raised, lock(out.with_name(f".{out.name}.lock"), out):
+        pass
+    assert raised.value.filename == str(out)
+
+
+def test_what_a_link_leads_to_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("there")
+    (tmp_path / "circle").symlink_to("circle")
+    assert written_path("link") == tmp_path / "there"
+    assert written_path(tmp_path / "circle") == tmp_path / "circle"
+    assert (written_path("."), written_path("there/..")) == (tmp_path, tmp_path)
+    assert written_path("new") == Path("new")
 
 
 def test_a_lock_that_is_a_link_is_no_lock(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from drawn_masks import draw_folder, drawn_masks, tree
 from pycocotools import mask as mask_api
 
+from lesionseg.data.coco import convert as coco_convert
 from lesionseg.data.coco.convert import coco_to_masks
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance
 from lesionseg.errors import DataError
@@ -245,6 +246,21 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     (out / "a/x.png").write_bytes(b"mine")
     with pytest.raises(DataError, match=rf"^{out}: already there, expected a new or empty folder"):
         coco_to_masks(path, out)
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    path, out = coco_file(tmp_path / "coco.json"), tmp_path / "masks"
+    out.symlink_to(tmp_path / "disk")
+    coco_to_masks(path, out)
+    assert out.is_symlink()
+    assert tree(tmp_path / "disk") == tree(out)
+
+
+def test_a_folder_of_much_else_is_not_looked_through(tmp_path, monkeypatch):
+    path = coco_file(tmp_path / "coco.json")
+    monkeypatch.setattr(coco_convert, "list_files", lambda folder: pytest.fail("looked through"))
+    with pytest.raises(DataError, match=r"already there, expected a new or empty folder"):
+        coco_to_masks(path, tmp_path)
 
 
 def test_a_described_instance_survives_json():

@@ -28,9 +28,10 @@ def test_shapes_and_types(height, width):
     assert (mask.shape, mask.dtype) == ((height, width), np.uint8)
 
 
-def test_too_small():
-    with pytest.raises(DataError, match="31 x 64 pixels: too small, expected at least 32"):
-        draw_phantom(0, 31, 64)
+@pytest.mark.parametrize(("height", "width", "fault"), [(31, 64, "small"), (32, 100_000, "large")])
+def test_too_small_and_too_large(height, width, fault):
+    with pytest.raises(DataError, match=rf"{height} x {width} pixels: too {fault}, expected 32 to 4096 each way"):
+        draw_phantom(0, height, width)
 
 
 def test_masks_hold_0_and_255_only(phantoms):
@@ -140,6 +141,11 @@ def test_release_does_not_touch_a_folder_that_holds_something(tmp_path):
     with pytest.raises(DataError, match="already there, expected a new or empty folder"):
         draw_release(tmp_path, training=1, height=48, width=64)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_release_of_too_many_is_not_begun(tmp_path):
+    with pytest.raises(DataError, match=r"10000000, 1 and 0 images, expected 1 to 10000000 in all"):
+        draw_release(tmp_path / "release", training=10**7, validation=1, test=0)
 
 
 def test_release_that_fails_leaves_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """The masks of a data set folder as COCO files, and any COCO file as masks."""
 
 import json
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,9 +20,9 @@ from lesionseg.data.coco.lists import category_ids, check_lists, mask_name, read
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
 from lesionseg.data.release.listing import SPLITS, Listing, Named, Pair
-from lesionseg.data.sources import Source, list_files
+from lesionseg.data.sources import Source, is_clutter, list_files
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import lock, lock_folder, write_aside
+from lesionseg.files import lock, lock_folder, write_aside, written_path
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 from lesionseg.pixels.pictures import picture_size
 from lesionseg.workers import map_files
@@ -156,10 +157,10 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
         >>> made.counts[Path("masks")]  # images and instances
         (2, 2)
     """
-    path, out = Path(json_path), Path(out_dir)
+    path, out = Path(json_path), written_path(out_dir)
     if path.is_dir():
         raise DataError(f"{path}: a folder, expected a COCO file (JSON). Name the file, or leave --to-masks out.")
-    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    there = os.path.lexists(out) and (not out.is_dir() or any(out.iterdir()))
     coco = read_lists(path)
     make_plain(coco)
     check_lists(path, coco)
@@ -182,7 +183,10 @@ def coco_to_masks(json_path: str | PathLike, out_dir: str | PathLike, category: 
 
 
 def _holds_only(folder: Path, names: Collection[str]) -> bool:
-    return folder.is_dir() and {source.name for source in list_files(folder)} == names
+    # Of what else is there, which may be a whole disk, no more than the first level is looked at.
+    first = {name.partition("/")[0] for name in names}
+    alike = folder.is_dir() and all(path.name in first or is_clutter(path.name) for path in folder.iterdir())
+    return alike and {source.name for source in list_files(folder)} == names
 
 
 @contextmanager

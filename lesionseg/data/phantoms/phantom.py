@@ -8,6 +8,7 @@ Arrays are (H, W) or (H, W, 3); colours are BGR in [0, 255]; fields are float32.
 """
 
 import math
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -34,13 +35,15 @@ from lesionseg.data.phantoms.skin import (
     through,
 )
 from lesionseg.errors import DataError
-from lesionseg.files import write_aside
+from lesionseg.files import write_aside, written_path
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.workers import map_files
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.03, 0.70
 
-_SHORTEST = 32
+# Streaks are drawn on a square of the diagonal, which takes memory.
+_SHORTEST, _LONGEST = 32, 4096
+_MOST_IMAGES = 10_000_000
 
 # In the order in which they lie on the skin, with the share of the images that show them.
 _THINGS = ((draw_ink, 0.1), (draw_patch, 0.08), (draw_bubbles, 0.2), (draw_ruler, 0.25), (draw_hairs, 0.55))
@@ -64,25 +67,25 @@ def draw_phantom(seed: int, height: int, width: int) -> tuple[np.ndarray, np.nda
 
     Args:
         seed: at least 0. The same seed and size give the same bytes (with the same versions of NumPy and OpenCV).
-        height: in pixels, at least 32.
-        width: in pixels, at least 32.
+        height: in pixels, 32 to 4096.
+        width: in pixels, 32 to 4096.
 
     Returns:
         image: (H, W, 3) uint8 BGR.
         mask: (H, W) uint8 gray, 0 = skin, 255 = lesion.
 
     Raises:
-        DataError: the image would be too small.
+        DataError: the image would be too small or too large.
 
     Example:
         >>> image, mask = draw_phantom(seed=0, height=60, width=80)
         >>> image.shape, mask.shape
         ((60, 80, 3), (60, 80))
     """
-    if min(height, width) < _SHORTEST:
+    if min(height, width) < _SHORTEST or max(height, width) > _LONGEST:
         raise DataError(
-            f"a phantom of {height} x {width} pixels: too small, expected at least {_SHORTEST} each way. Choose larger "
-            "--height and --width."
+            f"a phantom of {height} x {width} pixels: too {'small' if min(height, width) < _SHORTEST else 'large'}, "
+            f"expected {_SHORTEST} to {_LONGEST} each way. Choose another --height and --width."
         )
     rng = np.random.default_rng(seed)
     lesion = _draw_shape(rng, (height, width))
@@ -122,15 +125,17 @@ def draw_release(
         width: of the images, in pixels.
 
     Raises:
-        DataError: the folder holds something already, there would be no images, or they would be too small.
+        DataError: the folder holds something already, there would be no images, or they would be too small
+            or too large.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    folder = written_path(folder)
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: already there, expected a new or empty folder. Remove it or choose another.")
     counts = {"Training": training, "Validation": validation, "Test": test}
-    if min(counts.values()) < 0 or not any(counts.values()):
+    # An id has seven digits, so releases of different seeds share no phantom.
+    if min(counts.values()) < 0 or not 0 < sum(counts.values()) <= _MOST_IMAGES:
         raise DataError(
-            f"{folder}: {training}, {validation} and {test} images, expected one or more in all. Correct them."
+            f"{folder}: {training}, {validation} and {test} images, expected 1 to {_MOST_IMAGES} in all. Correct them."
         )
     splits = [split for split, count in counts.items() for _ in range(count)]
     with write_aside(folder) as aside:
@@ -139,8 +144,7 @@ def draw_release(
             _make_split_folders(aside, split)
 
         def write_pair(number: int) -> None:
-            # An id has seven digits, so releases of different seeds share no phantom.
-            image, mask = draw_phantom(seed * 10_000_000 + number, height, width)
+            image, mask = draw_phantom(seed * _MOST_IMAGES + number, height, width)
             inputs, truths = _split_folders(aside, splits[number])
             _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
             id = f"ISIC_{number:07d}"
