@@ -1,7 +1,9 @@
 """The files of an input, on disk or inside zip archives."""
 
+import errno
 import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from lesionseg.files import open_file, read_file
 
 # What archives and operating systems put beside the data.
 _CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store", "thumbs.db", "desktop.ini"})
+
+_DAMAGED = "damaged inside the archive, expected the bytes as released. Download the archive again."
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,12 @@ class Source:
         except FileNotFoundError as error:
             reason = f"{error.strerror}, expected a readable file. Check where it leads, if it is a link."
         except OSError as error:
-            # Decompressors raise it too, without a number.
+            # Decompressors raise it without a number, and places that are in no file are arguments that are not valid.
+            damaged = self.archive is not None and error.errno in (None, errno.EINVAL)
             reason = f"{error.strerror or error}, expected a readable file. Check its permissions and the disk."
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError):
-            reason = "damaged inside the archive, expected the bytes as released. Download the archive again."
+            reason = _DAMAGED if damaged else reason
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, struct.error):
+            reason = _DAMAGED
         except (NotImplementedError, RuntimeError):
             reason = "packed in a way that Python cannot read, expected a plain zip. Extract the archive first."
         except MemoryError:
@@ -97,7 +103,7 @@ class Archive:
         open_file(path).close()
         try:
             self._zip = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
             raise DataError(f"{path}: not a whole zip archive, expected one as released. Download it again.") from error
 
     def list_files(self) -> list[Source]:

@@ -5,6 +5,7 @@ from lesionseg.data.release.layouts.isic import RELEASES, find_release
 from lesionseg.errors import DataError
 
 IMAGES, MASKS = RELEASES[2018]["training"]
+FIRST = f"{IMAGES}/ISIC_0000000.jpg".encode()
 ALL_2018 = {"training": 4, "validation": 2, "test": 3}
 
 
@@ -181,25 +182,58 @@ def test_unknown_files_are_told_not_dropped_silently(tmp_path):
     assert listing.notes == [f"{tmp_path / MASKS}: left out 2 files that are no mask (ISIC_0000000.png, notes.txt)"]
 
 
-def test_an_archive_that_breaks_off_is_a_fault(tmp_path):
+CENTRAL = b"PK\x01\x02\x14\x03\x14\x00"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-100],
+        # Needs version 25.5 to extract; names in UTF-8 that are not.
+        lambda data: data.replace(CENTRAL, CENTRAL[:6] + b"\xff\x00"),
+        lambda data: data.replace(CENTRAL + b"\x00\x00", CENTRAL + b"\x00\x08").replace(b"ISIC_", b"\xffSIC_"),
+    ],
+)
+def test_an_archive_that_cannot_be_read_is_a_fault(tmp_path, damage):
     write_release(tmp_path, 2018, "zips")
     path = tmp_path / f"{IMAGES}.zip"
-    path.write_bytes(path.read_bytes()[:-100])
+    path.write_bytes(damage(path.read_bytes()))
     listing = find_release(tmp_path)
     assert listing.faults == [f"{path}: not a whole zip archive, expected one as released. Download it again."]
     assert counts(listing) == {"validation": 2, "test": 3}
 
 
-def test_damage_inside_an_archive_shows_when_it_is_read(tmp_path):
+def overwritten(data: bytes, start: int, new: bytes) -> bytes:
+    return data[:start] + new + data[start + len(new) :]
+
+
+def moved(data: bytes, place: int) -> bytes:
+    """Let the list of an archive say that a file begins elsewhere."""
+    return overwritten(data, data.rindex(FIRST) - 4, place.to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: overwritten(data, data.index(FIRST) + 250, bytes(20)),
+        lambda data: moved(data, len(data) - 10),
+        lambda data: moved(data, 2**31),
+    ],
+)
+def test_damage_inside_an_archive_shows_when_it_is_read(tmp_path, damage):
     write_release(tmp_path, 2018, "zips")
     path = tmp_path / f"{IMAGES}.zip"
-    data = bytearray(path.read_bytes())
-    start = data.index(b"ISIC_0000000.jpg") + 200
-    data[start : start + 20] = bytes(20)
-    path.write_bytes(data)
+    path.write_bytes(damage(path.read_bytes()))
     pair = find_release(tmp_path, splits=["training"]).pairs[0]
     with pytest.raises(DataError, match=r"ISIC_0000000\.jpg: damaged inside the archive"):
         pair.image.read()
+
+
+def test_an_archive_packed_by_windows_is_listed(tmp_path):
+    write_release(tmp_path, 2018, "flat zips")
+    write_zip(tmp_path / f"{IMAGES}.zip", release_files(2018)[IMAGES], inner=f"{IMAGES}\\")
+    listing = find_release(tmp_path)
+    assert (listing.faults, counts(listing)) == ([], COUNTS)
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path):

@@ -7,7 +7,7 @@ Lesion segmentation was Part 1 or Task 1 of the challenges of 2016, 2017 and 201
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lesionseg.data.names import MASK_ENDING, image_id, is_picture, without_ending
 from lesionseg.data.release.listing import SPLITS, Listing, Named
@@ -166,8 +166,8 @@ def _with_ids(
 
 
 def _file_id(source: Source) -> str:
-    """A release's ids are unique, whatever folders its files were extracted into."""
-    return image_id(PurePosixPath(source.name).name)
+    """A release's ids are unique, whatever folders its files were extracted into, or packed in by Windows."""
+    return image_id(source.name.replace("\\", "/").rpartition("/")[2])
 
 
 def _check_one_split_an_id(listing: Listing) -> None:
