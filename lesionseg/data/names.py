@@ -5,7 +5,7 @@ list and mask goes by it. A mask is called like its image, or like its image wit
 
 Ids are text that every table and every disk takes, whatever the disk holds: in Unicode's composed form (NFC), as macOS
 writes the same names decomposed, and with bytes that are no UTF-8, as in names from old archives of Windows, written
-as `%E9`. Files keep their names; only what is made of them is called by the id.
+as `%E9`, and without line breaks. Files keep their names; only what is made of them is called by the id.
 """
 
 import os
@@ -58,14 +58,16 @@ def usual_suffix(name: str | PurePath) -> str:
 
 
 def plain(name: str) -> str:
-    """A name as text that every table and disk takes: in NFC, bytes that are no UTF-8 as `%E9`.
+    """A name as text that every table and disk takes: in NFC; bytes that are no UTF-8 as `%E9`, line breaks as `%0A`.
 
     Example:
         >>> plain("lésion"), plain("l\\udce9sion")
         ('lésion', 'l%E9sion')
     """
-    if name.isascii():
+    if name.isascii() and name.isprintable():
         return name
+    # Whatever may end a line of a list.
+    name = re.sub("[\x01-\x1f\x7f-\x9f\u2028\u2029]", lambda sign: f"%{ord(sign[0]):02X}", name)
     # Python stands a lone surrogate in for each such byte.
     text = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
     return unicodedata.normalize("NFC", re.sub("[\ud800-\udfff]", "\ufffd", text))

@@ -92,6 +92,7 @@ def names(tmp_path):
         "=1+1.jpe": "=1+1.png",
         f"{'x' * 240}.jfif": f"{'x' * 240}.png",
         "$b$.webp": "$b$.png",
+        "a\n\u2028b.jpg": "a\n\u2028b.png",
     }
     for number, (image, mask) in enumerate(pairs.items()):
         picture, lesion = draw_pair(number)
@@ -102,7 +103,7 @@ def names(tmp_path):
     return raw
 
 
-IDS = sorted(["lésion", "l%E9sion", "a [2] (b)", "=1+1", "x" * 240, "$b$"])
+IDS = sorted(["lésion", "l%E9sion", "a [2] (b)", "=1+1", "x" * 240, "$b$", "a%0A%2028b"])
 
 
 @pytest.mark.parametrize("flags", [[], ["--images", "im*", "--masks", "mas*"]])
