@@ -71,15 +71,15 @@ def read_table(path: str | PathLike, columns: Sequence[str] = ()) -> Table:
         DataError: not such a table, or as from `read_text`.
     """
     text = read_text(path)
-    separator = None
+    separator = ""
     if text.lower().startswith("sep="):
         # Excel's own way to say it, in a line before the header.
         first, _, text = text.partition("\n")
-        separator = first.strip()[4:] or None
+        separator = first.strip("\r\n")[4:]
     if "\0" in text:
         raise DataError(f"{os.fspath(path)}: it holds zero bytes, expected a table as text (CSV). Export it as CSV.")
     try:
-        tables = [_parse(text, one) for one in ([separator] if separator else _SEPARATORS)]
+        tables = [_parse(text, one) for one in (separator if len(separator) == 1 else _SEPARATORS)]
     except csv.Error as error:
         raise DataError(f"{os.fspath(path)}: {error}, expected a CSV file. Export it as CSV.") from error
 

@@ -70,9 +70,10 @@ def random_splits(
         splits[split] += [replace(pair, split=split) for pair in members[group]]
     empty = [split for split, assigned in splits.items() if not assigned]
     if empty:
+        step = "Choose other fractions." if len(members) >= len(splits) else "Add images of other groups."
         raise DataError(
             f"--split: {len(pairs)} images in {len(members)} groups leave {' and '.join(empty)} empty, "
-            "expected images in every split. Choose other fractions."
+            f"expected images in every split. {step}"
         )
     return [pair for assigned in splits.values() for pair in sorted(assigned, key=lambda pair: pair.id)]
 
