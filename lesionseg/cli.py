@@ -161,6 +161,13 @@ def share(text: str) -> float:
     return number
 
 
+def name(text: str) -> str:
+    """argparse's type for a name, of which a variable of a shell that is not set leaves nothing."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is blank, expected a name")
+    return text
+
+
 def _whole_number(text: str, least: int) -> int:
     # Python's own int reads 1_000 and digits of other scripts, too.
     if not re.fullmatch("[0-9]{1,18}", text) or int(text) < least:

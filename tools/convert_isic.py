@@ -1,12 +1,13 @@
 """Turn a release of ISIC 2016, 2017 or 2018, or any images with masks, into a data set folder."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from lesionseg.cli import positive, tool
+from lesionseg.cli import name, positive, tool
 from lesionseg.commands.convert import Conversion, run_conversion
 from lesionseg.data.names import MASK_ENDING
 from lesionseg.data.release.layouts import ISIC, LAYOUTS
@@ -93,10 +94,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     pairs.add_argument(
         "--images",
         metavar="DIR",
+        type=name,
         help="folder of the images, from RAW, or a quoted pattern such as '*/image' for several; sub-folders become "
         "part of the ids (default: the folder in RAW that is called like images)",
     )
-    pairs.add_argument("--masks", metavar="DIR", help="the same for the masks; may be the folder of the images")
+    pairs.add_argument(
+        "--masks", metavar="DIR", type=name, help="the same for the masks; may be the folder of the images"
+    )
     pairs.add_argument(
         "--mask-suffix",
         metavar="_ENDING",
@@ -116,7 +120,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     split.add_argument(
         "--group-csv", metavar="FILE", type=Path, help="table with a column image_id, to keep groups of images together"
     )
-    split.add_argument("--group-column", metavar="NAME", help="its column of groups (default: patient_id or lesion_id)")
+    split.add_argument(
+        "--group-column", metavar="NAME", type=name, help="its column of groups (default: patient_id or lesion_id)"
+    )
     args = parser.parse_args(argv)
     _check_together(parser, args)
     return args
@@ -144,15 +150,22 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    other = {"isic": ["images", "masks"], "pairs": ["year", "splits"]}[args.layout]
-    for name, needed in [
-        *((name, "--layout isic" if args.layout == "pairs" else "--layout pairs") for name in other),
-        *([] if args.split else [("group_csv", "--split")]),
+    other = {"isic": ["images", "masks", "mask_suffix"], "pairs": ["year", "splits"]}[args.layout]
+    for option, needed in [
+        *((option, "--layout isic" if args.layout == "pairs" else "--layout pairs") for option in other),
+        *([] if args.split else [("group_csv", "--split"), ("seed", "--split")]),
         *([] if args.group_csv else [("group_column", "--group-csv")]),
         *([] if args.foreground else [("background", "--foreground")]),
     ]:
-        if getattr(args, name) is not None:
-            parser.error(f"--{name.replace('_', '-')} needs {needed}")
+        if getattr(args, option) != parser.get_default(option):
+            parser.error(f"--{option.replace('_', '-')} needs {needed}")
+    if args.background:
+        from lesionseg.pixels.foreground import Foreground, Marks
+
+        try:
+            Foreground(Marks.parse(args.foreground), Marks.parse(args.background))
+        except ValueError as error:
+            parser.error(f"argument --background: {error}")
 
 
 def _marks(text: str) -> str:
@@ -175,6 +188,9 @@ def _splits(text: str) -> list[str]:
 
 def _fractions(text: str) -> dict[str, Fraction]:
     """Fraction reads 0.7,0.15,0.15 without rounding, so they sum to 1 exactly."""
+    # Fraction would also read 1e999999999, in hours.
+    if not re.fullmatch("[0-9./, ]{1,100}", text):
+        raise argparse.ArgumentTypeError(f"{text} is not two or three positive fractions that sum to 1")
     try:
         fractions = [Fraction(number) for number in text.split(",")]
     except (ValueError, ZeroDivisionError):

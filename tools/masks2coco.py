@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import check_exists, positive, tool
+from lesionseg.cli import check_exists, name, positive, tool
 
 EPILOG = """\
 examples:
@@ -47,7 +47,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--category",
         metavar="NAME",
-        type=_name,
+        type=name,
         help="its name in the COCO files (default: lesion; --to-masks: the only one used)",
     )
     coco = parser.add_argument_group("masks to COCO")
@@ -68,16 +68,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--to-masks", metavar="OUT", type=Path, help="a new folder for <id>.png, one mask an image"
     )
     args = parser.parse_args(argv)
-    for name in ("instances", "min_area", "polygons", "overwrite") if args.to_masks else ():
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} does not go with --to-masks")
+    for option in ("instances", "min_area", "polygons", "overwrite") if args.to_masks else ():
+        if getattr(args, option) != parser.get_default(option):
+            parser.error(f"--{option.replace('_', '-')} does not go with --to-masks")
     return args
-
-
-def _name(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is blank, expected a name")
-    return text
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class Marks:
                 values.update(range(first, last + 1))
             elif word != ALPHA:
                 colours.add(_colour(word))
+        if ALPHA in words and len(words) > 1:
+            raise ValueError(f"{text!r}, expected {ALPHA} alone")
         return cls(frozenset(values), frozenset(colours), ALPHA in words)
 
     def __str__(self) -> str:
@@ -75,6 +77,15 @@ class Foreground:
 
     lesion: Marks
     background: Marks | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: the background says nothing, or contradicts."""
+        if self.background is None:
+            return
+        if self.lesion.alpha or self.background.alpha:
+            raise ValueError(f"{self.background}, expected none where {ALPHA} tells the lesion, nor {ALPHA} itself")
+        if self.lesion.values & self.background.values or self.lesion.colours & self.background.colours:
+            raise ValueError(f"{self.background}, expected nothing of what is lesion, {self.lesion}")
 
     def find(self, data: bytes, name: str | PathLike, max_pixels: int | None = None) -> np.ndarray:
         """Find the lesion in a mask file.

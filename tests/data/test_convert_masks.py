@@ -97,6 +97,8 @@ def test_inverted_masks_are_asked_about(tmp_path, out, run):
     assert code == 1
     assert "3 of 4 masks are lesion along most of their border (0, 1, 2)" in line
     assert "pass --inverted" in line
+    _, (line,) = run(raw, out, "--foreground", "255")
+    assert "if that is right, pass --no-inverted; if not, choose another --foreground" in line
     assert run(raw, out, "--inverted")[0] == 0
     assert np.array_equal(made(out, 1), 255 - masks[1])
     assert not made(out, 3).any()
@@ -115,6 +117,13 @@ def test_one_lesion_at_the_border_is_not_asked_about(tmp_path, out, run):
         (["--foreground", "lesion"], "'lesion', expected a value such as 1, a colour such as #ff0000 or red, or alpha"),
         (["--background", "1"], "--background needs --foreground"),
         (["--max-pixels", "0"], "--max-pixels"),
+        (["--foreground", "1,alpha"], "'1,alpha', expected alpha alone"),
+        (["--foreground", "alpha", "--background", "0"], "--background: 0, expected none where alpha tells the lesion"),
+        (["--foreground", "1-3", "--background", "3"], "--background: 3, expected nothing of what is lesion, 1,2,3"),
+        (["--split", "1e999999999,1"], "1e999999999,1 is not two or three positive fractions"),
+        (["--seed", "1"], "--seed needs --split"),
+        (["--mask-suffix", "_lesion"], "--mask-suffix needs --layout pairs"),
+        (["--layout", "pairs", "--images", ""], "--images: it is blank, expected a name"),
     ],
 )
 def test_wrong_usage(tmp_path, out, capsys, arguments, message):
@@ -125,6 +134,9 @@ def test_wrong_usage(tmp_path, out, capsys, arguments, message):
 
 def test_pictures_larger_than_allowed_are_told(tmp_path, out, run):
     raw = write_masks(tmp_path / "raw", [mask_bytes(0)])
+    image = raw / "images/0.jpg"
+    # Most of some files are previews and the like.
+    image.write_bytes(image.read_bytes() + bytes(8 * 6911))
     code, lines = run(raw, out, "--max-pixels", 6911)
     assert code == 1
     assert len(lines) == 2
@@ -136,12 +148,12 @@ def test_pictures_larger_than_allowed_are_told(tmp_path, out, run):
 def test_a_zip_bomb_is_not_unpacked(tmp_path, out, capsys):
     raw = write_release(tmp_path / "raw", 2018, "zips")
     with zipfile.ZipFile(raw / f"{RELEASES[2018]['training'][0]}.zip", "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("ISIC_0000009.jpg", bytes(10**7))
+        archive.writestr("ISIC_0000009.jpg", bytes(8 * 10**7))
     with zipfile.ZipFile(raw / f"{RELEASES[2018]['training'][1]}.zip", "a") as archive:
         archive.writestr("ISIC_0000009_segmentation.png", mask_bytes(9))
     assert load_tool("convert_isic").main([str(raw), str(out), "--max-pixels", "1000000"]) == 1
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert "1 of 5 files: a file of 10 MB (ISIC_0000009.jpg), expected a picture of at most 8 MB" in line
+    assert "1 of 5 files: a file of 80 MB (ISIC_0000009.jpg), expected a picture of at most 75 MB" in line
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -29,6 +29,8 @@ from lesionseg.workers import map_files
 
 # No picture needs more: four channels of 16 bits, not compressed.
 _MOST_BYTES_A_PIXEL = 8
+# And besides, previews, colour profiles and the videos that telephones append.
+_MOST_BYTES_BESIDES = 2**26
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _decode(
     source: Source, decode: Callable[[bytes, str], np.ndarray], max_pixels: int, faults: list[_Fault]
 ) -> tuple[bytes, np.ndarray | None]:
     try:
-        data = source.read(_MOST_BYTES_A_PIXEL * max_pixels)
+        data = source.read(_MOST_BYTES_A_PIXEL * max_pixels + _MOST_BYTES_BESIDES)
         return data, decode(data, source.name)
     except DataError as error:
         fact, _, expectation = str(error).removeprefix(f"{source.name}: ").partition(", expected ")
@@ -350,10 +352,12 @@ def _odd_wholes(results: Sequence[_Result], listing: Listing, reading: Reading) 
     }
     odd = [id for id, share in shares.items() if share > 0.5]
     if reading.inverted is None and len(odd) > len(shares) / 2:
+        advice = "if black is the lesion, pass --inverted; if white is, --no-inverted."
+        if reading.foreground:
+            advice = "if that is right, pass --no-inverted; if not, choose another --foreground."
         return [
             f"{where}: {len(odd)} of {len(records)} masks are lesion along most of their border ({first_names(odd)}), "
-            "expected skin there in most. Look at some of them: if black is the lesion, pass --inverted; if white is, "
-            "--no-inverted."
+            f"expected skin there in most. Look at some of them: {advice}"
         ]
     return []
 
