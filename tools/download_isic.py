@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from lesionseg.data.release import download
 
     archives = [archive for split in dict.fromkeys(args.splits) for archive in download.ARCHIVES[split]]
-    fetched = download.download(archives, args.out, args.base_url or download.BASE_URL)
+    fetched = download.download(archives, args.out, download.BASE_URL if args.base_url is None else args.base_url)
     print(download.LICENCE_NOTE)
     print(
         f"{args.out} holds {len(archives)} archives, {len(fetched)} of them fetched now; "

@@ -221,6 +221,12 @@ def test_links_and_pipes_at_the_names_of_parts_are_refused(server, tmp_path, nam
     assert mine.read_bytes() == b"mine"
 
 
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(server, tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(DataError, match=rf"{NAME}: a pipe or a device, expected a regular file"):
+        download([ARCHIVE], tmp_path, server.url, QUICK)
+
+
 def test_a_damaged_version_starts_over(server, tmp_path):
     leave_part(tmp_path, 3000)
     (tmp_path / VERSION).write_bytes(b"\xff\xfe")
@@ -228,7 +234,7 @@ def test_a_damaged_version_starts_over(server, tmp_path):
     assert server.ranges() == [None]
 
 
-@pytest.mark.parametrize("length", ["many", "-1", "", "1e3"])
+@pytest.mark.parametrize("length", ["many", "-1", "", "1e3", "0"])
 def test_a_size_that_is_no_number_is_told(server, tmp_path, monkeypatch, length):
     send = Handler.send_header
     monkeypatch.setattr(
@@ -276,8 +282,15 @@ def test_a_server_that_sends_on_to_no_address_is_told(server, tmp_path, monkeypa
 def test_a_missing_archive_is_told_before_anything_is_fetched(server, tmp_path):
     other = Archive("ISIC2018_Task1_Other.zip", "0" * 64)
     with pytest.raises(DataError, match=r"Other\.zip: the server says 404 .*, expected the archive\. .*by hand"):
-        download([ARCHIVE, other], tmp_path, server.url, QUICK)
+        download([ARCHIVE, other], tmp_path / "new", server.url, QUICK)
     assert server.requests == [("HEAD", None), ("HEAD", None)]
+    assert names(tmp_path) == []
+
+
+def test_a_download_that_brings_nothing_leaves_nothing(server, tmp_path):
+    server.cuts = itertools.repeat(0)
+    with pytest.raises(DataError, match="the connection ended at byte 0"):
+        download([ARCHIVE], tmp_path / "new", server.url, QUICK)
     assert names(tmp_path) == []
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from lesionseg.errors import DataError
-from lesionseg.files import lock_folder
+from lesionseg.files import lock_folder, open_file
 
 BASE_URL = "https://isic-challenge-data.s3.amazonaws.com/2018"
 CHALLENGE_PAGE = "https://challenge.isic-archive.com/data/#2018"
@@ -112,7 +112,6 @@ def download(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: a file, expected a folder for the archives. Choose another name.")
-    out.mkdir(parents=True, exist_ok=True)
     with lock_folder(out, "download"), _progress() as progress:
         missing = []
         for archive in archives:
@@ -125,7 +124,7 @@ def download(
         parts = {archive: _part_to_go_on_with(out / archive.name, remotes[archive]) for archive in missing}
         _check_space(out, sum(remotes[archive].size - _length(parts[archive]) for archive in missing))
         for archive in missing:
-            _fetch(urls[archive], parts[archive], remotes[archive].size, waits, progress)
+            _fetch(urls[archive], parts[archive], remotes[archive], waits, progress)
             _accept(parts[archive], out / archive.name, archive.sha256, progress)
     return [out / archive.name for archive in missing]
 
@@ -204,23 +203,30 @@ def _look_up(url: str, out: Path, waits: Sequence[float], progress: Progress) ->
     request = urllib.request.Request(url, method="HEAD")
     with _patiently(lambda: _ask(request, out), waits, progress) as response:
         size, tag = response.headers["Content-Length"], response.headers["ETag"]
-    if size is None or not re.fullmatch("[0-9]{1,18}", size):
+    if size is None or not re.fullmatch("[1-9][0-9]{0,17}", size):
         raise DataError(
             f"{url}: the server does not say the size, expected a Content-Length. Check the address, or {_by_hand(out)}"
         )
     return _Remote(int(size), f"{size} {tag}")
 
 
-def _fetch(url: str, part: Path, size: int, waits: Sequence[float], progress: Progress) -> None:
-    """Let a `.part` file grow to its size."""
-    task = progress.add_task(part.stem, total=size, completed=_length(part))
+def _fetch(url: str, part: Path, remote: _Remote, waits: Sequence[float], progress: Progress) -> None:
+    """Let a `.part` file grow to its size; nothing is left of one that nothing came of."""
+    task = progress.add_task(part.stem, total=remote.size, completed=_length(part))
+    version = _version_file(part.with_suffix(""))
+    version.write_text(remote.version, encoding="utf-8")
 
     def attempt() -> None:
         _fetch_some(url, part, lambda length: progress.update(task, completed=length))
 
     # Patience starts anew after every attempt that brought something, so a shaky line only takes longer.
-    while _length(part) < size:
-        _patiently(attempt, waits, progress)
+    try:
+        while _length(part) < remote.size:
+            _patiently(attempt, waits, progress)
+    finally:
+        if not _length(part):
+            part.unlink(missing_ok=True)
+            version.unlink()
 
 
 def _fetch_some(url: str, part: Path, report: Callable[[int], None]) -> None:
@@ -260,11 +266,11 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _length(path: Path) -> int:
-    return path.stat().st_size
+    return path.stat().st_size if path.exists() else 0
 
 
 def _part_to_go_on_with(path: Path, remote: _Remote) -> Path:
-    """The `.part` file of an archive, made or emptied where it is not of the version that the server has."""
+    """The `.part` file of an archive, removed where it is not of the version that the server has."""
     part, version = path.with_name(f"{path.name}.part"), _version_file(path)
     for file in (part, version):
         if file.is_symlink() or (file.exists() and not file.is_file()):
@@ -272,9 +278,9 @@ def _part_to_go_on_with(path: Path, remote: _Remote) -> Path:
                 f"{file}: a link or no file, expected nothing there or what a download has left. Remove it."
             )
     known = version.read_text(encoding="utf-8", errors="replace") if version.exists() else None
-    if known != remote.version or not part.exists() or _length(part) > remote.size:
-        part.write_bytes(b"")
-        version.write_text(remote.version, encoding="utf-8")
+    if known != remote.version or _length(part) > remote.size:
+        part.unlink(missing_ok=True)
+        version.unlink(missing_ok=True)
     return part
 
 
@@ -307,7 +313,7 @@ def _write(file: FileIO, chunk: bytes, part: Path) -> None:
 def _sha256(path: Path, progress: Progress) -> str:
     task = progress.add_task(f"checking {path.name}", total=_length(path))
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             progress.advance(task, len(chunk))
