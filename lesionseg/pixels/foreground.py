@@ -164,7 +164,9 @@ def values_of(picture: np.ndarray, indices: np.ndarray | None = None) -> tuple[s
     if indices is not None:
         return "palette indices", np.unique(indices).tolist()
     if picture.ndim == 2 or is_gray(picture):
-        return "values", np.unique(picture if picture.ndim == 2 else picture[..., 0]).tolist()
+        values = np.unique(picture if picture.ndim == 2 else picture[..., 0]).tolist()
+        # Pictures of float32 hold 255.0, which the file's user calls 255.
+        return "values", [int(value) if value % 1 == 0 else value for value in values]
     return "colours", [colour_name(colour) for colour in colours_of(picture)]
 
 

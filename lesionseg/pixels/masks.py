@@ -15,6 +15,7 @@ from lesionseg.pixels.foreground import (
     ALPHA,
     MOST_LISTED,
     Foreground,
+    Marks,
     decode_unchanged,
     describe_values,
     is_gray,
@@ -31,6 +32,7 @@ _NO_WHITE = LESION_ABOVE + 32
 # and take nine times as long to write and twice as long to read.
 _QUICK = (cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 _EXPECTED = "expected gray 0 = skin and 255 = lesion"
+_SAVE = "Save it with the lesion white and all else black."
 
 
 def lesion_pixels(gray: np.ndarray) -> np.ndarray:
@@ -70,8 +72,11 @@ def decode_mask(
         return foreground.find(data, name, max_pixels).view(np.uint8) * np.uint8(255)
     picture = decode_unchanged(data, name, max_pixels)
     if picture.dtype != np.uint8:
-        fact = f"a mask of type {picture.dtype} with {describe_values(picture)}, expected 8-bit gray"
-        raise DataError(f"{name}: {fact}, 0 = skin and 255 = lesion. {_advice(picture, data)}")
+        # Colours are told by 8 bits a channel.
+        coloured = picture.ndim == 3 and not is_gray(picture)
+        held, step = ("colours", _SAVE) if coloured else (describe_values(picture), _advice(picture, data))
+        fact = f"a mask of type {picture.dtype} with {held}, expected 8-bit gray"
+        raise DataError(f"{name}: {fact}, 0 = skin and 255 = lesion. {step}")
     if picture.ndim == 3 and picture.shape[2] == 4 and picture[..., 3].min(initial=255) < 255:
         raise DataError(
             f"{name}: a mask with transparent pixels, expected opaque gray. Say what is lesion in converting "
@@ -113,12 +118,20 @@ def _check_grays(gray: np.ndarray, data: bytes, name: str | PathLike) -> None:
 def _advice(picture: np.ndarray, data: bytes) -> str:
     """How to say what is lesion in such a mask."""
     _, values = values_of(picture, palette_indices(data))
-    if len(values) > MOST_LISTED:
-        return "Save it with the lesion white and all else black."
+    # No --foreground can name 0.5 or 70000.
+    if len(values) > MOST_LISTED or not _is_mark(values[-1]):
+        return _SAVE
     # To a shell, what begins with # is a comment.
     value = f"'{values[-1]}'" if isinstance(values[-1], str) else values[-1]
     others = "" if len(values) <= 2 else ", or several with commas"
     return f"If {values[-1]} is lesion, convert with tools/convert_isic.py --foreground {value}{others}."
+
+
+def _is_mark(value: object) -> bool:
+    try:
+        return bool(Marks.parse(str(value)))
+    except ValueError:
+        return False
 
 
 def read_mask(path: str | PathLike) -> np.ndarray:

@@ -205,6 +205,29 @@ def test_sixteen_bits_are_an_error_whose_advice_mends_it(gray, high):
     assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
 
 
+@pytest.mark.parametrize("high", [1, 255])
+def test_floats_are_an_error_whose_advice_mends_it(gray, high):
+    data = saved(Image.fromarray((gray > 0).astype(np.float32) * high), "TIFF")
+    fact, foreground = advised(data)
+    assert fact == f"m.png: a mask of type float32 with the values 0 and {high}"
+    assert np.array_equal(decode_mask(data, "m.png", foreground=Foreground(Marks.parse(foreground))), gray)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.float32([[0, 0.5]]),
+        np.float32([[0, np.nan]]),
+        np.int32([[0, 70_000]]),
+        np.uint16([[[0, 0, 65535], [0, 0, 0]]]),
+    ],
+)
+def test_what_no_foreground_can_name_is_to_be_saved_again(picture):
+    data = cv2.imencode(".tif", picture)[1].tobytes()
+    with pytest.raises(DataError, match=r"of type .* expected 8-bit gray, .* Save it with the lesion white"):
+        decode_mask(data, "m.png")
+
+
 @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
 def test_a_png_mask_is_turned_upright_like_its_image(gray, orientation, turns):
     exif = Image.Exif()
