@@ -257,7 +257,7 @@ def _obstacles(folder: Path, files: Collection[Path], category: str, overwrite: 
                 continue
             if names != [category]:
                 faults.append(
-                    f"{path}: its categories are {first_names(names)}, expected {category} in all splits. "
+                    f"{path}: its categories are {first_names(names) or 'none'}, expected {category} in all splits. "
                     "Choose the same with --category, or remove the file."
                 )
         elif not overwrite:
