@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import MASK2FORMER, ROOT, load_tool
+from helpers import MASK2FORMER, ROOT, draw_release_folder, load_tool
 
 from lesionseg.cli import MOST_THREADS, tool
 from lesionseg.errors import DataError
@@ -205,7 +205,7 @@ def test_quickstart_runs_the_tools_of_a_user_and_prints_their_commands(commands,
 
 
 def test_quickstart_on_a_release_without_test_split_scores_its_validation(commands, tmp_path):
-    (tmp_path / "release").mkdir()
+    draw_release_folder(tmp_path / "release", training=1, validation=1)
     assert load_tool("quickstart").main(["--data", str(tmp_path / "release"), "--work-dir", str(tmp_path / "w")]) == 0
     assert [command[0].rsplit("/", 1)[-1] for command in commands] == ["convert_isic.py", "train.py", "test.py"]
     assert "test_dataloader.dataset.data_prefix.img_path=images/validation" in commands[-1]
@@ -215,6 +215,13 @@ def test_quickstart_stops_where_a_tool_fails(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(subprocess, "run", lambda command, check: SimpleNamespace(returncode=1))
     assert load_tool("quickstart").main(["--work-dir", str(tmp_path)]) == 1
     assert "tools/draw_phantoms.py: ended with exit code 1" in capsys.readouterr().err
+
+
+def test_quickstart_needs_a_split_to_validate_on(tmp_path, capsys):
+    release = draw_release_folder(tmp_path / "release", training=1, test=1)
+    assert load_tool("quickstart").main(["--data", str(release), "--work-dir", str(tmp_path / "w")]) == 1
+    assert "its splits are test, training, expected training and validation" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists()
 
 
 def test_quickstart_needs_a_folder(tmp_path, capsys):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
 
@@ -24,8 +25,8 @@ def quickstart(release: Path | None, work_dir: Path) -> None:
     Raises:
         DataError: there is no such release, or a tool fails.
     """
-    if release and not release.is_dir():
-        raise DataError(f"{release}: no such folder, expected an ISIC release. Check the path.")
+    if release:
+        _check_splits(release)
     data, model, config = work_dir / "data", work_dir / "model", ISIC_CONFIG if release else PHANTOM_CONFIG
     source = release or work_dir / "release"
     if not source.exists():
@@ -41,6 +42,20 @@ def quickstart(release: Path | None, work_dir: Path) -> None:
         f"  {model / 'report.json'}  all scores, and what they were measured on\n"
         f"  {model / 'learning_curve.png'}"
     )
+
+
+def _check_splits(release: Path) -> None:
+    """Raise DataError where a release, such as that of 2016, lacks what training needs; other faults the tools tell."""
+    if not release.is_dir():
+        raise DataError(f"{release}: no such folder, expected an ISIC release. Check the path.")
+    listing = find_release(release)
+    there = sorted({pair.split for pair in listing.pairs})
+    if not listing.faults and not {"training", "validation"} <= set(there):
+        raise DataError(
+            f"{release}: its splits are {', '.join(there)}, expected training and validation. Split one at random, "
+            f"tools/convert_isic.py {shlex.quote(str(release))} DATA --splits {there[-1]} --split 0.8,0.2, and train "
+            "with tools/train.py on DATA."
+        )
 
 
 def _test_split(data: Path) -> list[str]:
