@@ -269,7 +269,7 @@ def test_numbers_out_of_range_say_what_is_expected(name, arguments, message, cap
 def test_no_phantoms_are_no_release(tmp_path, capsys):
     none = ["--training", "0", "--validation", "0", "--test", "0"]
     assert load_tool("draw_phantoms").main([str(tmp_path / "release"), *none]) == 1
-    assert "release: 0, 0 and 0 images, expected one or more in all" in capsys.readouterr().err
+    assert "release: 0, 0 and 0 images, expected 1 to 10000000 in all" in capsys.readouterr().err
     assert not (tmp_path / "release").exists()
 
 
