@@ -127,6 +127,14 @@ def exchange(one: str | PathLike, other: str | PathLike) -> bool:
     return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
+def real_path(path: str | PathLike) -> Path:
+    """Where a path leads through all links; of links in a circle, a path that is not there.
+
+    `Path.resolve` ends in a RuntimeError there, up to Python 3.12.
+    """
+    return Path(os.path.realpath(path))
+
+
 def final_path(path: str | PathLike) -> Path:
     """What a user knows a path by: the name that a file will have, in place of where it is written aside."""
     shown, parts = Path(), iter(Path(path).parts)
@@ -145,7 +153,7 @@ def written_path(path: str | PathLike) -> Path:
     A link in a circle stays as it is.
     """
     path = Path(path)
-    return Path(os.path.realpath(path)) if path.is_symlink() or path.name in ("", "..") else path
+    return real_path(path) if path.is_symlink() or path.name in ("", "..") else path
 
 
 @contextmanager

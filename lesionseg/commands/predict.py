@@ -16,7 +16,7 @@ import numpy as np
 from lesionseg.cli import describe_unforeseen, one_line, progress
 from lesionseg.commands.predictions import TABLE, GrowingTable, Row, is_unfinished, open_table
 from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
-from lesionseg.files import clear_scratch, lock_folder, write_bytes
+from lesionseg.files import clear_scratch, lock_folder, real_path, write_bytes
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
@@ -64,13 +64,14 @@ class Outputs:
         """Find what is in the way before anything runs; nothing is written.
 
         Raises:
-            DataError: the folder is no folder, lies in a folder of images, has a folder where a file is to be, or holds
-                earlier outputs and `overwrite` is not set, other than those of a run that was ended before its end.
+            DataError: the folder is no folder, lies in a folder of images, has a folder or one of the images where an
+                output is to be, or holds earlier outputs and `overwrite` is not set, other than those of a run that was
+                ended before its end.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
         for folder in inputs.folders:
-            if self.folder.resolve().is_relative_to(folder.resolve()):
+            if real_path(self.folder).is_relative_to(real_path(folder)):
                 raise DataError(
                     f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."
@@ -80,6 +81,12 @@ class Outputs:
             raise DataError(
                 f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
                 "Move them away, or choose another --out."
+            )
+        images = {real_path(image.path.parent) / image.path.name for image in inputs.images}
+        if replaced := [str(path) for path in wanted if real_path(path.parent) / path.name in images]:
+            raise DataError(
+                f"{first_names(replaced)}: {len(replaced)} images that their own outputs would replace, expected a "
+                "folder without them. Choose another --out."
             )
         if overwrite or is_unfinished(self.folder):
             return

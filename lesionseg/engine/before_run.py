@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.errors import DataError
-from lesionseg.files import lock_folder
+from lesionseg.files import lock_folder, real_path
 
 
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:
@@ -70,7 +70,7 @@ def one_run(work: str, *folders: str | PathLike | None) -> Iterator[None]:
     """
     with ExitStack() as stack:
         if is_main_process():
-            for folder in {Path(folder).resolve(): folder for folder in folders if folder}.values():
+            for folder in {real_path(folder): folder for folder in folders if folder}.values():
                 stack.enter_context(lock_folder(folder, work))
         yield
 

@@ -18,6 +18,7 @@ from lesionseg.data.names import (
 )
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
+from lesionseg.files import real_path
 
 MASK, OVERLAY, PROBABILITY = mask_file(""), "_overlay.jpg", "_probability.png"
 # In folders of images: true masks, the superpixels of the releases of 2017, and what an earlier run wrote.
@@ -67,6 +68,7 @@ def find_inputs(names: Sequence[str]) -> Inputs:
         OSError: a folder cannot be read.
     """
     found: dict[Path, Input] = {}
+    twice: dict[Path, str] = {}
     folders, notes, faults = [], [], []
     for name in names:
         path = Path(name)
@@ -98,10 +100,14 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             step = f"Convert {first_names(foreign)} to JPEG or PNG." if foreign else "Check the path."
             faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). {step}")
         for image in images:
-            found.setdefault(image.path.resolve(), image)
+            first = found.setdefault(real_path(image.path), image)
+            if first.id != image.id:
+                twice[image.path] = f"{image.path} is {first.path}"
     faults += _clashes(list(found.values()))
     if faults:
         raise DataError(*faults)
+    if twice:
+        notes.append(f"left out {len(twice)} other names of the same files ({first_names(list(twice.values()))})")
     return Inputs(list(found.values()), folders, notes)
 
 

@@ -22,6 +22,26 @@ def test_a_folder_of_links_to_itself_ends(photos):
     assert len(find_inputs([str(photos)]).images) == 6
 
 
+def test_other_names_of_a_file_are_told(photos):
+    (photos / "link.png").symlink_to("ISIC_1.png")
+    (note,) = [note for note in find_inputs([str(photos), str(photos / "*.png")]).notes if "same files" in note]
+    assert note == f"left out 1 other names of the same files ({photos}/link.png is {photos}/ISIC_1.png)"
+
+
+def test_an_output_never_replaces_an_image(model, photos, capsys):
+    images = [str(photos / "ISIC_0.png"), str(photos / "ISIC_0_segmentation.png")]
+    before = (photos / "ISIC_0_segmentation.png").read_bytes()
+    assert main([str(model), *images, "--out", str(photos), "--overwrite"]) == 1
+    assert "ISIC_0_segmentation.png: 1 images that their own outputs would replace" in capsys.readouterr().err
+    assert (photos / "ISIC_0_segmentation.png").read_bytes() == before
+
+
+def test_links_in_a_circle_are_told(model, photos, tmp_path, capsys):
+    (tmp_path / "circle").symlink_to("circle")
+    assert main([str(model), str(photos), "--out", str(tmp_path / "circle")]) == 1
+    assert f"error: {tmp_path / 'circle'}: File exists, expected nothing there. " in capsys.readouterr().err
+
+
 def test_all_faults_of_the_inputs_are_told(tmp_path):
     with pytest.raises(DataError) as error:
         find_inputs([str(tmp_path / "a"), str(tmp_path / "b*")])

@@ -20,7 +20,7 @@ from lesionseg.data.release.data_set_folder import Record, whole_folder, write_l
 from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import clone_file, written_path
+from lesionseg.files import clone_file, real_path, written_path
 from lesionseg.pixels.foreground import Foreground
 from lesionseg.pixels.masks import border_share, count_components, decode_mask, encode_mask, lesion_pixels
 from lesionseg.pixels.pictures import MAX_PIXELS, decode_image, encode_jpeg, quiet_opencv
@@ -272,7 +272,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _check_apart(roots: Sequence[Path], out: Path) -> None:
     for root in roots:
-        inside, outside = (Path(os.path.realpath(path)) for path in (out, root))
+        inside, outside = real_path(out), real_path(root)
         if inside.is_relative_to(outside) or outside.is_relative_to(inside):
             raise DataError(f"{out}: lies in {root} or around it, expected a folder apart. Choose another output.")
 
