@@ -153,6 +153,13 @@ def test_a_folder_that_cannot_be_made_is_told(finish, tmp_path, capsys):
         assert ", expected a folder. Choose another path, or move that file away." in printed
 
 
+def test_nothing_is_written_where_a_folder_is_in_the_way(finish, tmp_path, capsys):
+    (tmp_path / "out" / "comparison.md").mkdir(parents=True)
+    assert load_tool("compare").main([finish("near", 2), "--out", str(tmp_path / "out")]) == 1
+    assert f"error: {tmp_path}/out/comparison.md: a folder, expected a place for a file." in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["comparison.md"]
+
+
 def test_names_are_no_markdown(finish, tmp_path):
     assert load_tool("compare").main([finish("<b>*a*|$x_{", 2), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "comparison.md").read_text()

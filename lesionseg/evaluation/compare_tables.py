@@ -6,6 +6,7 @@ from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 
+from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.compare import COMPARED, CONFIDENCE, RESAMPLES, Row
 from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
@@ -14,6 +15,7 @@ from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table
 
 # Of COCO's twelve those that papers print; the CSV has whatever the report has.
 _COCO_SHOWN = tuple(f"{kind}_{score}" for kind in ("bbox", "segm") for score in ("mAP", "mAP_50", "mAP_75"))
+_FILES = ("comparison.png", "comparison.csv", "comparison.md")
 _WORDS = ("test", "remarks")
 _METHOD = (
     f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the images, the same for all tests. They tell "
@@ -30,10 +32,14 @@ def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
         rows: at least one.
 
     Raises:
-        DataError: another comparison is writing there.
+        DataError: another comparison is writing there, or folders are in the way.
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
+    if taken := [str(folder / name) for name in _FILES if (folder / name).is_dir()]:
+        raise DataError(
+            f"{first_names(taken)}: a folder, expected a place for a file. Move it away, or choose another --out."
+        )
     column = PER_IMAGE.index("jaccard")
     picture = jaccard_boxes({row.test.label: row.test.scores[:, column] for row in rows})
     with lock_folder(folder, "compare"):

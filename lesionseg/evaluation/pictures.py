@@ -1,6 +1,7 @@
 """The pictures of a report: outlines on images, a contact sheet, the spread of the Jaccard index."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from lesionseg.cli import one_line
 from lesionseg.errors import DataError
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
@@ -63,7 +65,9 @@ def contact_sheet(table: Sequence[ImageResult]) -> bytes:
             axis.set(xticks=[], yticks=[], frame_on=False)
         for axis, row in zip(line, rows, strict=False):
             axis.imshow(thumbnails[row.id][..., ::-1])
-            axis.set_xlabel(f"{row.id}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False)
+            axis.set_xlabel(
+                f"{one_line(row.id)}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False
+            )
         line[0].set_ylabel(name, fontsize=13, color=_INK)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return _encode(figure, "jpeg", dpi=130)
@@ -137,7 +141,7 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
 def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
     """Set name, mean and median below each other, the numbers of all tests on one height."""
     # Broken where the parts of a name meet, if that is possible.
-    names = [re.findall(r".{1,17}(?:[-_/ ]|$)|.{1,18}", name) for name in tests]
+    names = [re.findall(r".{1,17}(?:[-_/ ]|$)|.{1,18}", one_line(name)) for name in tests]
     height = max(map(len, names))
     labels = []
     for lines, values in zip(names, tests.values(), strict=True):
@@ -178,5 +182,8 @@ def _legend() -> list[Line2D]:
 def _encode(figure: Figure, kind: str, dpi: int) -> bytes:
     # Without pyplot, which would keep every figure and may ask for a display.
     file = BytesIO()
-    figure.savefig(file, format=kind, dpi=dpi)
+    with warnings.catch_warnings():
+        # Signs of other scripts become boxes, which nobody who has these names can help.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format=kind, dpi=dpi)
     return file.getvalue()

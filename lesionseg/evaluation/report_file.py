@@ -112,10 +112,15 @@ def _is_free(folder: Path, provenance: Mapping, notes: Sequence[str]) -> bool:
 
 
 def _unusable_parts(values: dict) -> list[str]:
-    """Name the COCO scores that are no numbers (None: nothing to measure) and the notes that are no text."""
-    scores = {name: value for name, value in values.get("coco", {}).items() if value is not None}
+    """Name the scores out of range (None: nothing to measure; COCO's are -1 there) and the notes that are no text."""
+    parts = (("pooled", values["pooled"], 0), ("coco", values.get("coco", {}), -1))
     return [
-        *(f"coco.{name}" for name, value in scores.items() if not isinstance(value, float) or not math.isfinite(value)),
+        *(
+            f"{part}.{name}"
+            for part, scores, least in parts
+            for name, value in scores.items()
+            if value is not None and not (isinstance(value, float) and least <= value <= 1)
+        ),
         *(f"notes[{number}]" for number, note in enumerate(values["notes"]) if not isinstance(note, str)),
     ]
 

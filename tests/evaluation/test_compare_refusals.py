@@ -11,6 +11,7 @@ from lesionseg.evaluation.compare import (
     compare,
     read_tests,
 )
+from lesionseg.evaluation.scores import POOLED
 
 
 def refusal(*work_dirs) -> str:
@@ -108,6 +109,8 @@ def test_damaged_reports_are_refused(finish, text, fact):
     [
         (dict(coco={"segm_mAP": "x"}), "coco.segm_mAP"),
         (dict(coco={"segm_mAP": math.nan, "bbox_mAP": [0.5]}), "coco.segm_mAP, coco.bbox_mAP"),
+        (dict(coco={"segm_mAP": 7.0}), "coco.segm_mAP"),
+        (dict(pooled=dict.fromkeys(POOLED, 0.5) | dict(mDice=math.inf)), "pooled.mDice"),
         (dict(notes=["A note.", 3]), "notes[1]"),
         (dict(optimistic="yes"), "optimistic"),
     ],
