@@ -103,9 +103,10 @@ def _print_any_name() -> None:
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the tools that run a config share."""
-    parser.add_argument("config", help="such as configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
-    parser.add_argument("--work-dir", metavar="DIR", help="where results go (default: work_dirs/<config>)")
+    """Add what the tools that load a config share."""
+    parser.add_argument(
+        "config", type=path, help="such as configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py"
+    )
     parser.add_argument(
         "--cfg-options",
         metavar="KEY=VALUE",
@@ -114,13 +115,19 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings of the config to change, such as data_root=data/mine train_dataloader.batch_size=2",
     )
     parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how processes were started"
-    )
-    parser.add_argument(
         "--trust-checkpoint",
         action="store_true",
         help="also load checkpoints that hold more than weights. Such a file can run any code on this machine: "
         "only for files whose origin you are sure of",
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the tools that run a config, in a work_dir and on any number of processes, share."""
+    add_config_arguments(parser)
+    parser.add_argument("--work-dir", metavar="DIR", type=path, help="where results go (default: work_dirs/<config>)")
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how processes were started"
     )
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
@@ -130,6 +137,13 @@ def check_exists(path: str | PathLike, expected: str) -> None:
     """Raise DataError where an input is not there, before anything heavy is imported."""
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file or folder, expected {expected}. Check the path.")
+
+
+def path(text: str) -> str:
+    """argparse's type for a path: an empty one, as of a variable of the shell that is not set, would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'', expected a path, such as . for this folder")
+    return text
 
 
 def positive(text: str) -> int:
@@ -152,12 +166,21 @@ def threads(text: str) -> int:
 
 def share(text: str) -> float:
     """argparse's type for a number from 0 to 1."""
+    return _number(text, 1, "from 0 to 1")
+
+
+def amount(text: str) -> float:
+    """argparse's type for a number from 0."""
+    return _number(text, sys.float_info.max, "from 0")
+
+
+def _number(text: str, most: float, expected: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number from 0 to 1")
+    if not 0 <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number {expected}")
     return number
 
 

@@ -36,6 +36,30 @@ def test_wrong_usage_ends_with_2(name, capsys):
 
 
 @pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("predict", ["model.onnx", "photos", "--out", ""], "argument --out: '', expected a path"),
+        ("predict", ["", "photos", "--out", "out"], "argument MODEL: '', expected a path"),
+        (
+            "predict",
+            ["model.onnx", "photos", "--out", "out", "--smooth", "nan"],
+            "argument --smooth: 'nan', expected a",
+        ),
+        ("predict", ["model.onnx", "photos", "--out", "out", "--min-area=-1"], "argument --min-area: '-1', expected a"),
+        ("compare", ["work_dir", ""], "argument WORK_DIR: '', expected a path"),
+        ("export", ["config.py", "a.pth", "--out", "out", "--work-dir", "w"], "unrecognized arguments: --work-dir w"),
+        ("benchmark", ["train", "config.py", "--launcher", "slurm"], "unrecognized arguments: --launcher slurm"),
+        ("benchmark", ["convert", ""], "argument RAW: '', expected a path"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_wrong_usage(name, arguments, said, capsys):
+    with pytest.raises(SystemExit) as ending:
+        load_tool(name).main(arguments)
+    assert ending.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("error", "line"),
     [
         (DataError("a.png: cut off,\n  expected whole."), "error: a.png: cut off, expected whole."),

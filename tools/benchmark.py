@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, positive, tool
+from lesionseg.cli import add_config_arguments, path, positive, tool
 from lesionseg.engine.config import Options, load_config
 
 
@@ -14,7 +14,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_subparsers(dest="what", required=True)
     inputs = what.add_parser("input", help="how fast the training images of a config come in")
     add_config_arguments(inputs)
-    inputs.add_argument("--originals", metavar="DIR", help="data set folder that the stock way reads, if another")
+    inputs.add_argument(
+        "--originals", metavar="DIR", type=path, help="data set folder that the stock way reads, if another"
+    )
     inputs.add_argument("--images", type=positive, default=40, help="how many (default: %(default)s)")
     inputs.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     training = what.add_parser("train", help="how long a training step takes beside float32 with MMEngine alone")
@@ -23,7 +25,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     training.add_argument("--steps", type=positive, default=10, help="in each round (default: %(default)s)")
     training.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     conversion = what.add_parser("convert", help="how long a conversion takes beside decoding every file once")
-    conversion.add_argument("raw", metavar="RAW", type=Path, help="folder of an ISIC release")
+    conversion.add_argument("raw", metavar="RAW", type=path, help="folder of an ISIC release")
     conversion.add_argument("--short-edge", type=positive, default=512, metavar="PIXELS", help="(default: %(default)s)")
     conversion.add_argument("--workers", type=positive, metavar="N", help="(default: one a core)")
     conversion.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.what == "convert":
         from lesionseg.benchmarks.convert import convert_seconds, convert_table
 
-        print(convert_table(convert_seconds(args.raw, args.short_edge, args.workers, args.rounds)))
+        print(convert_table(convert_seconds(Path(args.raw), args.short_edge, args.workers, args.rounds)))
         return
     if args.what == "train":
         options = Options.of(args)

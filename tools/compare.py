@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from shutil import get_terminal_size
 
-from lesionseg.cli import tool
+from lesionseg.cli import path, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -13,12 +13,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "work_dirs",
         metavar="WORK_DIR",
+        type=path,
         nargs="+",
         help="a folder where tools/test.py left report.json and per_image.csv; the others are compared with the first",
     )
     parser.add_argument(
         "--out",
         metavar="DIR",
+        type=path,
         default="work_dirs/comparison",
         help="where comparison.md, .csv and .png go; an earlier comparison is replaced (default: %(default)s)",
     )

@@ -5,22 +5,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, check_exists, threads, tool
+from lesionseg.cli import add_config_arguments, check_exists, path, threads, tool
 from lesionseg.engine.config import Options, check_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("checkpoint", help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder for model.onnx, deploy.json, parity.json")
     parser.add_argument(
-        "--deploy-cfg", metavar="FILE", help="a file of configs/deploy (default: onnxruntime, inputs of any size)"
+        "checkpoint", type=path, help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=path, required=True, help="folder for model.onnx, deploy.json, parity.json"
+    )
+    parser.add_argument(
+        "--deploy-cfg",
+        metavar="FILE",
+        type=path,
+        help="a file of configs/deploy (default: onnxruntime, inputs of any size)",
     )
     parser.add_argument("--fp16", action="store_true", help="half precision: half the file")
     parser.add_argument(
         "--parity-images",
         metavar="INPUT",
+        type=path,
         nargs="+",
         default=[],
         help="files, folders or patterns to compare on (default: 50 images of the config's validation set)",

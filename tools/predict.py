@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, positive, share, threads, tool
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lesionseg.pixels.pictures import MAX_PIXELS
 
     postprocess = PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest)
-    outputs = Outputs(args.out, args.overlay, args.probability)
+    outputs = Outputs(Path(args.out), args.overlay, args.probability)
     outputs.check(inputs, args.overwrite)
     segmenter = Segmenter(
         args.model,
@@ -74,15 +74,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "model",
         metavar="MODEL",
+        type=path,
         help="an ONNX file of tools/export.py or the folder that it wrote, or a config, followed by its CHECKPOINT",
     )
     parser.add_argument(
         "inputs",
         metavar="INPUT",
+        type=path,
         nargs="+",
         help="images, folders with all below them, and quoted patterns such as 'photos/**/*.png'",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where masks and table go")
+    parser.add_argument("--out", metavar="DIR", type=path, required=True, help="where masks and table go")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier outputs, and predictions.csv")
     parser.add_argument("--overlay", action="store_true", help="also write <id>_overlay.jpg, the lesion's outline")
     parser.add_argument(
@@ -137,7 +139,7 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--smooth",
         metavar="SIGMA",
-        type=float,
+        type=amount,
         default=0,
         help="round off the edge by a Gaussian of so many pixels, or below 1 so many of the image's shorter edge",
     )
@@ -145,7 +147,7 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--min-area",
         metavar="AREA",
-        type=float,
+        type=amount,
         default=0,
         help="drop components of fewer pixels, or below 1 of a smaller share of the image",
     )

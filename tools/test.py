@@ -4,13 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import add_config_arguments, tool
+from lesionseg.cli import add_run_arguments, tool
 from lesionseg.engine.config import Options, check_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
+    add_run_arguments(parser)
     parser.add_argument(
         "checkpoint",
         help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, or a "

@@ -4,13 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import add_config_arguments, tool
+from lesionseg.cli import add_run_arguments, tool
 from lesionseg.engine.config import Options
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_config_arguments(parser)
+    add_run_arguments(parser)
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in the work_dir that can be read"

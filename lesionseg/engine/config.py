@@ -38,7 +38,7 @@ class Options:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Options":
-        """Take the flags that `lesionseg.cli.add_config_arguments` made.
+        """Take the flags that `lesionseg.cli.add_config_arguments` or `add_run_arguments` made.
 
         Raises:
             DataError: there is no such config, which is told before anything heavy is imported.
