@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lesionseg import ops
 from lesionseg.environment import compiled_operators
+from lesionseg.inference.opening import check_device
 from lesionseg.tables import Grid, terminal_table
 
 ROUNDS = 10
@@ -32,7 +33,11 @@ def run(device: str) -> list[Row]:
 
     Args:
         device: `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        DataError: it is not there.
     """
+    check_device(device)
     compiled = compiled_operators()
     rows = []
     for operator, call in _calls(torch.Generator().manual_seed(0), torch.device(device)):

@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import progress
-from lesionseg.engine.config import Options, load_config
+from lesionseg.engine.config import Options, load_config, told_as_misfit
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
 from lesionseg.tables import Grid, terminal_table
 
@@ -54,6 +54,8 @@ def train_rows(options: Options, steps: int, rounds: int) -> list[Row]:
     Raises:
         DataError: the config or its data cannot be used.
     """
+    # What is wrong with a config is told before processes are started, each of which imports all for long.
+    load_config(options)
     context = multiprocessing.get_context("spawn")
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     with contextlib.ExitStack() as stack:
@@ -81,7 +83,11 @@ _training: tuple[BaseModel, OptimWrapper, list[dict]]
 def _prepare(options: Options, way: str) -> None:
     global _training
     logging.disable(logging.INFO)
-    cfg = load_config(options)
+    with told_as_misfit(options.config):
+        _training = _build(load_config(options), way)
+
+
+def _build(cfg: Config, way: str) -> tuple[BaseModel, OptimWrapper, list[dict]]:
     init_default_scope(cfg.default_scope)
     if way == STOCK:
         use_stock(cfg)
@@ -94,7 +100,7 @@ def _prepare(options: Options, way: str) -> None:
     model.train()
     if way == OURS:
         use_channels_last(model)
-    _training = model, build_optim_wrapper(model, cfg.optim_wrapper), list(islice(loader, BATCHES))
+    return model, build_optim_wrapper(model, cfg.optim_wrapper), list(islice(loader, BATCHES))
 
 
 def use_stock(cfg: Config) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -25,16 +26,16 @@ from lesionseg.deploy.segmentor import export_segmentor
 from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options
 from lesionseg.engine.families import SEMANTIC, family_of
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, lock_folder, scratch_folder, write_bytes, write_text
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.network import Network
 from lesionseg.inference.opening import MODEL_FILE, open_model
-from lesionseg.inference.prepare import prepare
+from lesionseg.inference.prepare import prepare, resized_size
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.inference.runtimes.model_card import ModelCard
 from lesionseg.inference.runtimes.torch_model import TorchModel
-from lesionseg.pixels.pictures import read_image
+from lesionseg.pixels.pictures import picture_size, read_image
 from lesionseg.workers import usable_cores
 
 UNPROVEN_FILE = "model.unproven.onnx"
@@ -90,7 +91,9 @@ def export(job: Export) -> Parity:
             into it, or the exported model is not like the original. Then it is called `model.unproven.onnx`.
     """
     _check_out(job.out, job.overwrite)
-    given = [image.path for image in find_inputs(job.parity_images).images] if job.parity_images else []
+    given = find_inputs(job.parity_images) if job.parity_images else None
+    for note in given.notes if given else []:
+        print(f"note: {note}", file=sys.stderr)
     original = TorchModel(job.options, job.checkpoint, "cpu")
     deploy_cfg = load_deploy_config(job.deploy_config or default_deploy_config(original.card), original.card)
     engine = deploy_cfg.backend_config.type
@@ -104,7 +107,8 @@ def export(job: Export) -> Parity:
     with lock_folder(job.out, "export"), scratch_folder(job.out) as scratch:
         _check_out(job.out, job.overwrite)
         model = scratch / MODEL_FILE
-        images = given or _validation_images(original.cfg, scratch)
+        images = [image.path for image in given.images] if given else _validation_images(original.cfg, scratch)
+        _check_images(images, card)
         _write_model(model, original, deploy_cfg, card, images)
         parity, picture = _prove(model, original, engine, thresholds(deploy_cfg), images, job)
         for name in _FILES:
@@ -122,8 +126,26 @@ def export(job: Export) -> Parity:
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder to write to. Choose another.")
-    if (out / MODEL_FILE).exists() and not overwrite:
+    if folders := [str(out / name) for name in _FILES if (out / name).is_dir()]:
+        raise DataError(
+            f"{first_names(folders)}: a folder, expected a place for a file. Move it away, or choose another --out."
+        )
+    # A proof that failed leaves nothing of worth.
+    if not overwrite and any(os.path.lexists(out / name) for name in (MODEL_FILE, "deploy.json")):
         raise DataError(f"{out}: holds an export already, expected an empty folder. Add --overwrite or choose another.")
+
+
+def _check_images(images: Sequence[Path], card: ModelCard) -> None:
+    """Raise DataError for images that cannot be read or prepared, before the minutes that all else takes."""
+    faults = []
+    for image in images:
+        try:
+            resized_size(*picture_size(image), card)
+        except DataError as error:
+            fault = str(error)
+            faults.append(fault if fault.startswith(f"{image}: ") else f"{image}: {fault}")
+    if faults:
+        raise DataError(*faults)
 
 
 def _write_model(path: Path, original: TorchModel, deploy_cfg: Config, card: ModelCard, images: Sequence[Path]) -> None:

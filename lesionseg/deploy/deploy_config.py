@@ -1,6 +1,7 @@
 """Deploy configs, in MMDeploy's form: for which engine, with which inputs, and how alike both models have to be."""
 
 from dataclasses import fields
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lesionseg.deploy.parity import Thresholds
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_for
 from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
+from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
 from lesionseg.inference.runtimes.model_card import MOST_EDGE, ModelCard
 
 DEFAULTS = {
@@ -31,7 +33,10 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # A config is code: it can fail in any way.
-        raise DataError(f"{path}: does not load: {type(error).__name__}: {error}. Mend the deploy config.") from error
+        fact = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{path}: does not load: {fact}, expected a config of MMEngine. Mend the deploy config."
+        ) from error
     advice = f"Correct it as in {default_deploy_config(card)}."
     faults = [
         f"{path}: {name} is {'missing' if value is None else repr(value)}, expected {expected}. {advice}"
@@ -46,7 +51,12 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
             f"{path}: a deploy config for {codebase}, expected one for {expected}, of which the model is. "
             f"Take {DEFAULTS[card.task]}."
         )
-    shape = cfg.onnx_config.get("input_shape")
+    shape, axes = (cfg.onnx_config.get(name) for name in ("input_shape", "dynamic_axes"))
+    if not shape and not (axes or {}).get(INPUT):
+        raise DataError(
+            f"{path}: an input neither of one size nor of any, expected onnx_config.input_shape, or dynamic_axes of "
+            f"the {INPUT}. {advice}"
+        )
     if shape and any(edge % card.size_divisor for edge in shape):
         raise DataError(
             f"{path}: a fixed input of {shape[0]}x{shape[1]} pixels, expected multiples of {card.size_divisor}, the "
@@ -62,7 +72,8 @@ def default_deploy_config(card: ModelCard) -> Path:
 
 def thresholds(deploy_cfg: Config) -> Thresholds:
     """How alike both models have to be."""
-    return Thresholds(**deploy_cfg.get("parity", {}))
+    given = deploy_cfg.get("parity") or {}
+    return Thresholds(**{name: value for name, value in given.items() if value is not None})
 
 
 def input_size(deploy_cfg: Config) -> tuple[int, int] | None:
@@ -85,10 +96,20 @@ def _is_shape(value: object) -> bool:
     )
 
 
+def _are_axes(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        name in _PORTS
+        and isinstance(axes, dict)
+        and all(type(axis) is int and 0 <= axis < 4 and isinstance(text, str) for axis, text in axes.items())
+        for name, axes in value.items()
+    )
+
+
 def _is_share(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
+_PORTS = {INPUT, *chain(*OUTPUTS.values())}
 # Setting -> what it may be, and that in words.
 _FORM = {
     "codebase_config.type": (lambda value: isinstance(value, str), "mmseg or mmdet"),
@@ -99,7 +120,15 @@ _FORM = {
         lambda value: value is None or (_is_shape(value) and max(value) <= MOST_EDGE),
         f"None or (width, height) in pixels, each from 1 to {MOST_EDGE}",
     ),
-    "onnx_config.dynamic_axes": (lambda value: value is None or isinstance(value, dict), "None or a dict by name"),
+    "onnx_config.dynamic_axes": (
+        lambda value: value is None or _are_axes(value),
+        f"None or a dict by name ({', '.join(sorted(_PORTS))}) of names by axis",
+    ),
+    "onnx_config.input_names": (lambda value: value in (None, [INPUT]), f"None or {[INPUT]}"),
+    "onnx_config.output_names": (
+        lambda value: value is None or value in map(list, OUTPUTS.values()),
+        "None or " + " or ".join(str(list(names)) for names in OUTPUTS.values()),
+    ),
     **{
         f"parity.{entry.name}": (lambda value: value is None or _is_share(value), "a number from 0 to 1")
         for entry in fields(Thresholds)

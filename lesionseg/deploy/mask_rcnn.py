@@ -18,8 +18,10 @@ from mmengine import Config
 from torch import nn
 
 from lesionseg.deploy.mmdeploy_shims import mmdeploy_shims
+from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 from lesionseg.files import write_aside
+from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
 
 
 def export_mask_rcnn(model: nn.Module, deploy_cfg: Config, path: str | PathLike, input_hw: tuple[int, int]) -> None:
@@ -67,8 +69,8 @@ def export_mask_rcnn(model: nn.Module, deploy_cfg: Config, path: str | PathLike,
                 # The same standard operators serve every engine; mmdeploy has own ones for others.
                 backend="onnxruntime",
                 context_info=dict(deploy_cfg=deploy_cfg),
-                input_names=options.input_names,
-                output_names=options.output_names,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS[INSTANCES]),
                 opset_version=options.opset_version,
                 dynamic_axes=axes and axes.to_dict(),
                 keep_initializers_as_inputs=False,

@@ -72,7 +72,7 @@ def export_segmentor(segmentor: EncoderDecoder, path: str | PathLike, deploy_cfg
             "--cfg-options model.test_cfg.mode=whole, and look at the scores that tools/test.py gives then."
         )
     settings = deploy_cfg.onnx_config
-    shape = (1, 3, *settings.input_shape[::-1]) if settings.input_shape else _TRACED
+    shape = (1, 3, *settings.input_shape[::-1]) if settings.get("input_shape") else _TRACED
     lean = lean_mask2former() if isinstance(segmentor.decode_head, Mask2FormerHead) else nullcontext()
     with torch.no_grad(), lean, _separate_projections(), warnings.catch_warnings():
         # Of what a trace may fix, and that there is a newer exporter. Whether the file is right is measured afterwards.

@@ -162,11 +162,11 @@ def _open_checkpoint(
     if threads:
         torch.set_num_threads(threads)
     if device is not None:
-        _check_device(device)
+        check_device(device)
     return TorchModel(Options(str(config)), checkpoint, device)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Raise DataError for a device that torch does not know, or that is not there."""
     import torch
 

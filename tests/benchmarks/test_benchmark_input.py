@@ -44,6 +44,16 @@ def test_a_config_of_instances_is_refused_in_one_line(coco_folder, capsys):
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "option", ["train_dataloader=None", "train_dataloader.dataset=None", "train_dataloader.dataset.pipeline=['x']"]
+)
+def test_a_config_without_expected_parts_is_told(option, isic_folder, capsys):
+    assert load_tool("benchmark").main(["input", CONFIG, "--cfg-options", f"data_root={isic_folder}", option]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {CONFIG}: does not run (")
+    assert printed.count("\n") == 1
+
+
 def test_a_conversion_is_compared_to_decoding_every_file(tmp_path, capsys):
     draw_release(tmp_path / "release", 3, 1, 1, seed=0, height=96, width=130)
     arguments = ["convert", str(tmp_path / "release"), "--short-edge", "48", "--workers", "2", "--rounds", "1"]

@@ -7,7 +7,7 @@ from drawn_models import CARD
 from helpers import ROOT
 from mmengine.config import Config
 
-from lesionseg.deploy.deploy_config import default_deploy_config, load_deploy_config
+from lesionseg.deploy.deploy_config import default_deploy_config, load_deploy_config, thresholds
 from lesionseg.deploy.parity import Thresholds
 from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
@@ -42,11 +42,10 @@ def test_name_agrees_with_contents(path):
     assert Thresholds(**settings) == Thresholds()
 
 
-ONNX = "onnx_config = dict(opset_version=17)"
-DYNAMIC = f"""
+DYNAMIC = """
 backend_config = dict(type="onnxruntime")
 codebase_config = dict(type="mmseg")
-{ONNX}
+onnx_config = dict(opset_version=17, dynamic_axes=dict(input={0: "batch"}))
 """
 
 
@@ -75,8 +74,24 @@ codebase_config = dict(type="mmseg")
             "onnx_config.input_shape is (1000000, 1000000), expect",
         ),
         (
-            DYNAMIC.replace("17", "17, dynamic_axes=3"),
-            "onnx_config.dynamic_axes is 3, expected None or a dict by name.",
+            DYNAMIC.replace('dict(input={0: "batch"})', "3"),
+            "onnx_config.dynamic_axes is 3, expected None or a dict by name (dets, input, labels, masks, scores) of",
+        ),
+        *(
+            (DYNAMIC.replace('dict(input={0: "batch"})', axes), f"onnx_config.dynamic_axes is {axes}, expected None or")
+            for axes in ["{'inputs': {0: 'n'}}", "{'input': ['n']}", "{'input': {'n': 0}}", "{'input': {9: 'n'}}"]
+        ),
+        (
+            DYNAMIC.replace('dict(input={0: "batch"})', "None"),
+            "an input neither of one size nor of any, expected onnx_",
+        ),
+        (
+            DYNAMIC.replace("17", "17, input_names=['x']"),
+            "onnx_config.input_names is ['x'], expected None or ['input']",
+        ),
+        (
+            DYNAMIC.replace("17", "17, output_names=3"),
+            "onnx_config.output_names is 3, expected None or ['scores'] or [",
         ),
         (DYNAMIC + "parity = dict(min_agreement=-1)", "parity.min_agreement is -1, expected a number from 0 to 1."),
         (DYNAMIC + "parity = dict(min_agreement=float('nan'))", "parity.min_agreement is nan, expected a number"),
@@ -97,6 +112,13 @@ def test_a_part_that_cannot_be_is_named(text, fact, tmp_path):
     assert line.endswith(f". Correct it as in {default_deploy_config(CARD)}.")
     path.write_text(DYNAMIC)
     assert load_deploy_config(path, CARD).onnx_config.opset_version == 17
+
+
+@pytest.mark.parametrize("parity", ["None", "dict(min_agreement=None)", "{}"])
+def test_thresholds_that_are_left_out_are_the_usual_ones(parity, tmp_path):
+    path = tmp_path / "deploy.py"
+    path.write_text(f"{DYNAMIC}\nparity = {parity}")
+    assert thresholds(load_deploy_config(path, CARD)) == Thresholds()
 
 
 def test_what_does_not_load_is_named(tmp_path):

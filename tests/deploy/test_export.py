@@ -163,6 +163,18 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
     if case == "parity image that is none":
         (tmp_path / "image.jpg").write_bytes(b"text")
         return [*plain, "--parity-images", str(tmp_path / "image.jpg"), *options], "image.jpg: not a readable picture"
+    if case == "parity image that is too thin":
+        cv2.imwrite(str(tmp_path / "thin.png"), np.zeros((1, 5000, 3), np.uint8))
+        return [*plain, "--parity-images", str(tmp_path / "thin.png"), *options], "thin.png: 5000x1 pixels: nothing is"
+    if case == "another program's export is there":
+        out.mkdir()
+        (out / "deploy.json").write_text("{}")
+        return plain, "holds an export already, expected an empty folder"
+    if case == "folder in the way":
+        (out / "parity.json").mkdir(parents=True)
+        return plain, "parity.json: a folder, expected a place for a file"
+    if case == "no model in the config":
+        return [*plain, "--cfg-options", "model=None"], f"{MASK2FORMER}: does not run ("
     if case == "unknown threshold":
         path = tmp_path / "threshold.py"
         path.write_text(f'_base_ = "{deploy}/segmentation_onnxruntime_dynamic.py"\nparity = dict(speed=2)\n')
@@ -214,6 +226,8 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
         *("checkpoint of another model", "no checkpoint", "deploy config of another task", "no deploy config"),
         *("deploy config does not load", "size that is no multiple", "unknown engine", "export is there"),
         *("out is a file", "unsupported model", "no parity images", "parity image that is none", "unknown threshold"),
+        *("parity image that is too thin", "another program's export is there", "folder in the way"),
+        "no model in the config",
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, isic_folder, capsys):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lesionseg.engine.checkpoint import check_fit, load_file
-from lesionseg.engine.config import Options, check_checkpoint, load_config
+from lesionseg.engine.config import Options, check_checkpoint, load_config, told_as_misfit
 from lesionseg.engine.families import SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.inference.runtimes.config_card import make_card
@@ -45,14 +45,16 @@ class TorchModel:
         check_checkpoint(checkpoint)
         self.path, self.batches = str(checkpoint), True
         self.cfg = load_config(options)
-        init_default_scope(self.cfg.default_scope)
-        self.module = build_module(self.cfg, options.config)
+        init_default_scope(family_of(self.cfg).scope)
+        with told_as_misfit(options.config):
+            self.module = build_module(self.cfg, options.config)
         weights = load_file(checkpoint, "cpu", options.trust_checkpoint)
         check_fit(self.module, weights, str(checkpoint))
         self.module.load_state_dict(weights.get("state_dict", weights))
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.module.to(self.device)
-        self.card = make_card(self.cfg, self.module, options.config, checkpoint)
+        with told_as_misfit(options.config):
+            self.card = make_card(self.cfg, self.module, options.config, checkpoint)
 
     @torch.inference_mode()
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
