@@ -37,12 +37,20 @@ _FOREIGN = (
     (0, (b"%PDF",), "PDF"),
     (0, (b"8BPS",), "a Photoshop file"),
     (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
-    (0, (b"PK\x03\x04",), "a zip archive"),
-    (0, (b"\x1f\x8b",), "a gzip archive"),
-    (0, (b"version https://git-lfs",), "a pointer of Git LFS"),
+    (0, (b"%!PS",), "PostScript"),
+    (0, (b"<svg", b"<?xml"), "SVG"),
+    (0, (b"\x93NUMPY",), "an array of NumPy"),
+    (0, (b"\x89HDF\r\n",), "HDF5"),
+    (0, (b"\x76\x2f\x31\x01",), "OpenEXR"),
     (0, (b"\x5c\x01\0\0", b"\x6e\x2b\x31\0", b"\x6e\x69\x31\0"), "NIfTI"),
     (0, (b"FUJIFILMCCD-RAW", b"IIRO", b"IIU\0"), "a camera's raw format"),
     (8, (b"CR\x02\0", b"CR\x03\0"), "a camera's raw format"),
+)
+# What is no picture, and what to do about it.
+_NO_PICTURE = (
+    ((b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!"), "an archive", "Extract it."),
+    ((b"version https://git-lfs",), "a pointer of Git LFS", "Run `git lfs pull`."),
+    ((b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web page", "Download the picture again."),
 )
 
 
@@ -82,9 +90,12 @@ def is_lying(data: Data) -> bool:
     return picture is not None and picture.shape[:2] == _SMALL.shape[::-1]
 
 
-def foreign_format(data: Data) -> str | None:
-    """The name of a format that is not read here, as far as it is known; None for all others."""
-    return next((name for place, starts, name in _FOREIGN if data[place : place + 32].startswith(starts)), None)
+def foreign_format(data: Data) -> tuple[str, str] | None:
+    """The name of a format that is not read here, as far as it is known, and what to do; None for all others."""
+    if known := next((rest for starts, *rest in _NO_PICTURE if data[:32].startswith(starts)), None):
+        return known[0], known[1]
+    name = next((name for place, starts, name in _FOREIGN if data[place : place + 32].startswith(starts)), None)
+    return (name, "Convert it to one of them.") if name else None
 
 
 def jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:

@@ -188,10 +188,9 @@ def _check_size(height: int, width: int, name: str | PathLike, most: int | None)
 
 
 def _unreadable(data: Data, name: str | PathLike) -> DataError:
-    if kind := foreign_format(data):
-        return DataError(
-            f"{name}: {kind} by its content, expected a picture such as JPEG or PNG. Convert it to one of them."
-        )
+    if known := foreign_format(data):
+        kind, step = known
+        return DataError(f"{name}: {kind} by its content, expected a picture such as JPEG or PNG. {step}")
     if (found := _try_unchanged(data)) is not None:
         return DataError(
             f"{name}: a picture of type {found.dtype}, expected 8 or 16 bits a channel. Save it as an 8-bit PNG."

@@ -36,8 +36,8 @@ def test_all_kinds_of_faults_are_told_together(raw, out, run):
         "expected a whole picture. Copy or extract it again.",
         f"{raw / MASKS}: 1 of 3 files: the mask has another size than its image (ISIC_0000002: 96x70, image 96x72), "
         "expected the same width and height. Check that they belong together.",
-        f"{raw / test_images}: 1 of 3 files: not a readable picture (ISIC_0000006.jpg), "
-        "expected a whole image file. Copy or extract it again.",
+        f"{raw / test_images}: 1 of 3 files: a web page by its content (ISIC_0000006.jpg), "
+        "expected a picture such as JPEG or PNG. Download the picture again.",
         f"{raw / test_masks}: 2 of 3 files: a coloured mask "
         "(ISIC_0000007_segmentation.png, ISIC_0000008_segmentation.png), "
         "expected gray 0 = skin and 255 = lesion. Save it with the lesion white and all else black.",

@@ -241,18 +241,21 @@ def test_numbers_of_32_bits_are_no_picture():
 
 
 @pytest.mark.parametrize(
-    ("data", "kind"),
+    ("data", "kind", "step"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "HEIC"),
-        (bytes(128) + b"DICM" + bytes(200), "DICOM"),
-        (b"%PDF-1.7\n", "PDF"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "HEIC", "Convert it"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "HEIC", "Convert it"),
+        (bytes(128) + b"DICM" + bytes(200), "DICOM", "Convert it"),
+        (b"%PDF-1.7\n", "PDF", "Convert it"),
+        (b"<svg/>", "SVG", "Convert it"),
+        (b"PK\3\4" + bytes(99), "an archive", "Extract it"),
+        (b"<!DOCTYPE html>", "a web page", "Download the picture again"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS", "Run `git lfs pull`"),
     ],
 )
-def test_formats_that_are_not_read_are_named(data, kind):
+def test_formats_that_are_not_read_are_named(data, kind, step):
     for read in (decode_image, encoded_size):
-        with pytest.raises(DataError, match=f"^a.jpg: {kind} by its content, expected .* Convert it"):
+        with pytest.raises(DataError, match=f"^a.jpg: {kind} by its content, expected .* {step}"):
             read(data, "a.jpg")
 
 
