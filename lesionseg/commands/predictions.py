@@ -139,15 +139,26 @@ def _take_up(
             f"{folder}: holds a run that was ended before its end, with other settings ({first_names(changed)}), "
             f"expected those of now. Give the same again, {advice}"
         )
-    asked = {(_written(image.id), _written(str(image.path))): image.id for image in images}
+    asked = {(_written(image.id), _written(str(image.path))): image for image in images}
     rows = _read_rows(folder / TABLE)
     if others := [row.id for row in rows if (row.id, row.image) not in asked]:
         raise DataError(
             f"{folder}: holds a run that was ended before its end, of {len(others)} other images "
             f"({first_names(others)}), expected those of now. Give the same INPUT again, {advice}"
         )
-    ids = {row: asked[row.id, row.image] for row in rows}
-    return {id: row for row, id in ids.items() if all((folder / f"{id}{ending}").is_file() for ending in endings)}
+    return {
+        image.id: row
+        for row, image in ((row, asked[row.id, row.image]) for row in rows)
+        if all(_is_newer(folder / f"{image.id}{ending}", image.path) for ending in endings)
+    }
+
+
+def _is_newer(output: Path, image: Path) -> bool:
+    """Whether an output is there, and its image has not been replaced or changed since."""
+    try:
+        return output.is_file() and output.stat().st_mtime >= image.stat().st_ctime
+    except OSError:
+        return False
 
 
 def _read_rows(path: Path) -> list[Row]:

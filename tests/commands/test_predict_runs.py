@@ -7,7 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT, load_tool
+from helpers import ROOT, draw_pair, load_tool
 from predicted import files, table
 
 from lesionseg.errors import DataError, ModelError
@@ -217,6 +217,17 @@ def test_folders_where_masks_are_to_be_are_told_before_anything_is_written(model
             in capsys.readouterr().err
         )
     assert os.listdir(tmp_path / "out") == ["ISIC_1_segmentation.png"]
+
+
+def test_an_image_that_was_changed_since_is_predicted_again(model, photos, tmp_path, interrupted, monkeypatch):
+    interrupted(3)
+    arguments = [str(model), str(photos), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 130
+    monkeypatch.undo()
+    cv2.imwrite(str(photos / "ISIC_0.png"), draw_pair(0, 50, 66)[0])
+    assert main(arguments) == 0
+    assert cv2.imread(str(tmp_path / "out" / "ISIC_0_segmentation.png")).shape == (50, 66, 3)
+    assert table(tmp_path / "out")[0]["width"] == "66"
 
 
 def test_names_that_are_no_text_are_escaped_in_the_table(model, photos, tmp_path, capsys, interrupted, monkeypatch):
