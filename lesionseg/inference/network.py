@@ -47,8 +47,8 @@ class Network:
         card = model.card
         if card.task == SEMANTIC and (min_score is not None or instances is not None):
             raise DataError(
-                f"{card.checkpoint or 'the model'}: has no instances to choose from, expected a Mask R-CNN. Leave the "
-                "choice out."
+                f"{model.path}: has no instances to choose from, expected a Mask R-CNN. Leave out min_score and "
+                "instances (--min-score, --top1)."
             )
         self.model = model
         self.card = replace(

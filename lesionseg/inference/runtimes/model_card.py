@@ -83,9 +83,9 @@ class ModelCard:
                 f"{path}: an ONNX file without this project's metadata, expected one that tools/export.py made: how "
                 "images go in stands nowhere else. Export the model with tools/export.py."
             )
-        if properties[FORMAT_KEY] != FORMAT:
+        if (found := properties[FORMAT_KEY]) != FORMAT:
             raise DataError(
-                f"{path}: metadata of format {properties[FORMAT_KEY]}, expected {FORMAT}. Use the version of lesionseg "
+                f"{path}: metadata of format {found[:_MOST_SHOWN]}, expected {FORMAT}. Use the version of lesionseg "
                 "that made the file, or export the model again."
             )
         values: dict[str, Any] = {}

@@ -204,6 +204,9 @@ def _too_slow(path: str, batch: np.ndarray, seconds: float) -> ModelError:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an engine's message, without the full stop and most of its length."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".: ")
+    """The first telling line of an engine's message, without the full stop and most of its length."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # OpenVINO begins with the places in its own source.
+    telling = [line for line in lines if line.strip() and not line.startswith(("Exception from ", "Check '"))]
+    line = (telling or lines)[0].strip().rstrip(".: ")
     return line if len(line) <= 200 else f"{line[:200]}..."
