@@ -32,7 +32,7 @@ def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:
         raise DataError(f"{path}: no such deploy config, expected a file of configs/deploy. Check the path.")
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # A config is code: it can fail in any way.
+    except (Exception, SystemExit) as error:  # A config is code: it can fail in any way.
         fact = f"{type(error).__name__}: {error}"
         raise DataError(
             f"{path}: does not load: {fact}, expected a config of MMEngine. Mend the deploy config."

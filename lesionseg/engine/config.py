@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.engine.options import apply_options
 from lesionseg.errors import DataError, is_out_of_memory
+from lesionseg.files import open_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -117,9 +118,14 @@ def describe_error(error: BaseException) -> str:
 
 
 def check_checkpoint(path: str | PathLike) -> None:
-    """Raise DataError where there is no such checkpoint, nor a folder of masks to be scored in its place."""
+    """Raise DataError where there is no such checkpoint, nor a folder of masks to be scored in its place.
+
+    A pipe is refused as well, whose end may never come.
+    """
     if not Path(path).exists():
         raise DataError(f"{path}: no such checkpoint, expected a .pth file. Train first: tools/train.py CONFIG.")
+    if not Path(path).is_dir():
+        open_file(path).close()
 
 
 def find_mmseg() -> None:

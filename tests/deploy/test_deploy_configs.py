@@ -123,7 +123,7 @@ def test_thresholds_that_are_left_out_are_the_usual_ones(parity, tmp_path):
 
 def test_what_does_not_load_is_named(tmp_path):
     path = tmp_path / "deploy.py"
-    for text in ("1 / 0", "a b", "_base_ = 'none.py'", "raise SystemError"):
+    for text in ("1 / 0", "a b", "_base_ = 'none.py'", "raise SystemError", "exit(0)"):
         path.write_text(text)
         with pytest.raises(DataError, match=r"deploy\.py: does not load: .*\. Mend the deploy config\."):
             load_deploy_config(path, CARD)

@@ -148,6 +148,9 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
         return [MASK_RCNN, checkpoint, "--out", str(out)], "does not fit the model of the config"
     if case == "no checkpoint":
         return [MASK2FORMER, str(tmp_path / "no.pth"), "--out", str(out)], "no.pth: no such checkpoint, expected"
+    if case == "checkpoint that is a pipe":
+        os.mkfifo(tmp_path / "pipe.pth")
+        return [MASK2FORMER, str(tmp_path / "pipe.pth"), "--out", str(out)], "pipe.pth: a pipe or a device, expected a"
     if case == "deploy config of another task":
         path = deploy / "instance-seg_onnxruntime_dynamic.py"
         return [*plain, "--deploy-cfg", str(path), *options], "a deploy config for mmdet, expected one for mmseg"
@@ -227,7 +230,7 @@ def faulty(case, tmp_path, checkpoint, isic_folder):
         *("deploy config does not load", "size that is no multiple", "unknown engine", "export is there"),
         *("out is a file", "unsupported model", "no parity images", "parity image that is none", "unknown threshold"),
         *("parity image that is too thin", "another program's export is there", "folder in the way"),
-        "no model in the config",
+        *("no model in the config", "checkpoint that is a pipe"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, checkpoint, isic_folder, capsys):
