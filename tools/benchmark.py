@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     cfg = load_config(Options.of(args))
     from lesionseg.benchmarks.input import decode_difference, input_rows, input_table
-    from lesionseg.engine.before_run import fitting
+    from lesionseg.engine.config import told_as_misfit
 
-    with fitting(args.config):
+    with told_as_misfit(args.config):
         print(input_table(input_rows(cfg, args.originals, args.images, args.rounds)))
         largest, mean = decode_difference(cfg, args.images)
     print(f"decoding at a reduced scale changed pixels by at most {largest}, on average {mean:.2f} gray levels")
