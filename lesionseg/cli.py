@@ -146,6 +146,11 @@ def path(text: str) -> str:
     return text
 
 
+def path_object(text: str) -> Path:
+    """argparse's type for a path, see `path`, as pathlib has it."""
+    return Path(path(text))
+
+
 def positive(text: str) -> int:
     """argparse's type for a whole number from 1."""
     return _whole_number(text, least=1)

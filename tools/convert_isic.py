@@ -5,9 +5,8 @@ import re
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
-from lesionseg.cli import name, positive, tool
+from lesionseg.cli import name, path_object, positive, tool
 from lesionseg.commands.convert import Conversion, run_conversion
 from lesionseg.data.names import MASK_ENDING
 from lesionseg.data.release.layouts import ISIC, LAYOUTS
@@ -48,8 +47,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("raw", metavar="RAW", type=Path, help="the folder that holds the release or the pictures")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the data set folder to make")
+    parser.add_argument(
+        "raw", metavar="RAW", type=path_object, help="the folder that holds the release or the pictures"
+    )
+    parser.add_argument("out", metavar="OUT", type=path_object, help="the data set folder to make")
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -118,7 +119,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
     split.add_argument(
-        "--group-csv", metavar="FILE", type=Path, help="table with a column image_id, to keep groups of images together"
+        "--group-csv",
+        metavar="FILE",
+        type=path_object,
+        help="table with a column image_id, to keep groups of images together",
     )
     split.add_argument(
         "--group-column", metavar="NAME", type=name, help="its column of groups (default: patient_id or lesion_id)"

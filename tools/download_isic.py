@@ -7,13 +7,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import tool
+from lesionseg.cli import path, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     splits = ("training", "validation", "test")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", metavar="OUT", help="folder for the archives")
+    parser.add_argument("out", metavar="OUT", type=path, help="folder for the archives")
     parser.add_argument("--splits", nargs="+", choices=splits, default=splits, help="what to fetch (default: all)")
     parser.add_argument("--base-url", metavar="URL", help="where a mirror has the archives (default: the ISIC's store)")
     return parser.parse_args(argv)

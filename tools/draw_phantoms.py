@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import count, positive, tool
+from lesionseg.cli import count, path, positive, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("out", metavar="OUT", help="a new folder")
+    parser.add_argument("out", metavar="OUT", type=path, help="a new folder")
     parser.add_argument("--training", type=count, default=400, help="how many pictures")
     parser.add_argument("--validation", type=count, default=40, help="how many pictures")
     parser.add_argument("--test", type=count, default=60, help="how many pictures")

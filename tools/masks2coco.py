@@ -3,9 +3,8 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lesionseg.cli import check_exists, name, positive, tool
+from lesionseg.cli import check_exists, name, path_object, positive, tool
 
 EPILOG = """\
 examples:
@@ -42,7 +41,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "source", metavar="DATASET", type=Path, help="a data set folder; with --to-masks a COCO file (JSON)"
+        "source", metavar="DATASET", type=path_object, help="a data set folder; with --to-masks a COCO file (JSON)"
     )
     parser.add_argument(
         "--category",
@@ -65,7 +64,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     coco.add_argument("--overwrite", action="store_true", help="replace earlier files")
     parser.add_argument_group("COCO to masks").add_argument(
-        "--to-masks", metavar="OUT", type=Path, help="a new folder for <id>.png, one mask an image"
+        "--to-masks", metavar="OUT", type=path_object, help="a new folder for <id>.png, one mask an image"
     )
     args = parser.parse_args(argv)
     for option in ("instances", "min_area", "polygons", "overwrite") if args.to_masks else ():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
 from lesionseg.inference.inputs import find_inputs
-from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths
+from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths, onnx_file
 
 EPILOG = """\
 examples:
@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     inputs = find_inputs(args.inputs)
     check_paths(args.model, args.checkpoint)
+    if not args.checkpoint:
+        # Masks are a method that can be scored, but nothing is predicted by them.
+        onnx_file(args.model)
     from lesionseg.commands.predict import Outputs, predict_files
     from lesionseg.inference import PostProcessing, Segmenter
     from lesionseg.pixels.pictures import MAX_PIXELS

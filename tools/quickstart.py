@@ -1,24 +1,23 @@
 """Draw, convert, train and test: the whole path in a few minutes, by the tools that you would use for your own data.
 
 Without --data it draws phantoms, trains a small Mask2Former on them from scratch and scores it on phantoms that it has
-not seen. With --data it does the same with a release of ISIC 2016, 2017 or 2018 Task 1, archives or folders.
+not seen. With --data it does the same with a release of ISIC 2017 or 2018 Task 1, archives or folders.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lesionseg.cli import tool
+from lesionseg.cli import path_object, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", metavar="DIR", type=Path, help="an ISIC release (default: draw phantoms)")
+    parser.add_argument("--data", metavar="DIR", type=path_object, help="an ISIC release (default: draw phantoms)")
     parser.add_argument(
         "--work-dir",
         metavar="DIR",
-        type=Path,
+        type=path_object,
         default="work_dirs/quickstart",
         help="where everything goes (default: %(default)s)",
     )

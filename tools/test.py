@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import add_run_arguments, tool
+from lesionseg.cli import add_run_arguments, path, tool
 from lesionseg.engine.config import Options, check_checkpoint
 
 
@@ -13,11 +13,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add_run_arguments(parser)
     parser.add_argument(
         "checkpoint",
+        type=path,
         help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, or a "
         "folder of masks, <id>.png or <id>_segmentation.png",
     )
-    parser.add_argument("--out", metavar="DIR", help="write the predicted masks, <id>_segmentation.png, gray 0 and 255")
-    parser.add_argument("--show-dir", metavar="DIR", help="write every image with the outlines of truth and prediction")
+    parser.add_argument(
+        "--out", metavar="DIR", type=path, help="write the predicted masks, <id>_segmentation.png, gray 0 and 255"
+    )
+    parser.add_argument(
+        "--show-dir", metavar="DIR", type=path, help="write every image with the outlines of truth and prediction"
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",

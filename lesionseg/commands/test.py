@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
+from lesionseg.data.names import mask_file
 from lesionseg.engine.before_run import check_data, check_folder, one_run, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
@@ -23,7 +24,7 @@ from lesionseg.engine.config import (
 )
 from lesionseg.engine.families import family_of
 from lesionseg.environment import operators_in_use
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
@@ -74,11 +75,11 @@ def evaluate(
         tta: average over flipped copies of each image.
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for a picture of every image with both outlines.
-        overwrite: replace the report in the work_dir, whatever it is of.
+        overwrite: replace the report in the work_dir, whatever it is of, and what is in `out` and `show_dir`.
 
     Raises:
-        DataError: the config, the data set or the model cannot be used, or the config has no LesionMetric, or
-            for `tta` no `tta_model`.
+        DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set or the model cannot be
+            used, or the config has no LesionMetric, or for `tta` no `tta_model`.
 
     Example:
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
@@ -93,6 +94,9 @@ def evaluate(
         check_folder(folder, flag)
     with told_as_misfit(options.config):
         _check_apart(cfg.test_dataloader.dataset, model, {"--out": out, "--show-dir": show_dir})
+    if not overwrite:
+        _check_free(out, "--out", mask_file(""))
+        _check_free(show_dir, "--show-dir", ".jpg")
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
     with told_as_misfit(options.config):
@@ -125,6 +129,15 @@ def evaluate(
 class _TestRunner(Runner):
     def dump_config(self) -> None:
         """Leave the config that the training left in the work_dir; a test's own stands in the folder of its log."""
+
+
+def _check_free(folder: str | None, flag: str, ending: str) -> None:
+    """Raise DataError where a folder holds files of the kind that is to be written there."""
+    if folder and (there := sorted(path.name for path in Path(folder).rglob(f"*{ending}"))):
+        raise DataError(
+            f"{folder}: {len(there)} files are there already ({first_names(there)}), expected none of *{ending}. "
+            f"Choose another {flag}, or replace them with --overwrite."
+        )
 
 
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:

@@ -136,9 +136,10 @@ def check_scores(runner: ResumableRunner) -> None:
         for score in [asked] if isinstance(asked, str) else asked:
             if score not in (*names, "auto"):
                 near = get_close_matches(score, names, n=1, cutoff=0)
+                expected = f"one of {', '.join(names)}" if names else "a metric in val_evaluator, which is empty"
                 raise DataError(
-                    f"{type(hook).__name__}: no metric of val_evaluator gives {score}, expected one of "
-                    f"{', '.join(names)}. Correct it{f', perhaps to {near[0]}' if near else ''}."
+                    f"{type(hook).__name__}: no metric of val_evaluator gives {score}, expected {expected}. Correct it"
+                    f"{f', perhaps to {near[0]}' if near else ''}."
                 )
 
 

@@ -133,8 +133,18 @@ def onnx_file(path: str | PathLike) -> Path:
     """
     path = Path(path)
     file = path / MODEL_FILE if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise DataError(
+            f"{path}: a folder without {MODEL_FILE}, expected an exported model. Give the ONNX file, or the folder "
+            "that tools/export.py wrote."
+        )
     if not file.is_file():
         raise DataError(f"{file}: no such model, expected an ONNX file. Export one: tools/export.py CONFIG CHECKPOINT.")
+    if path.suffix in (".pth", ".pt"):
+        raise DataError(
+            f"{path}: a checkpoint alone, expected its config, too. Give CONFIG CHECKPOINT, or export it: "
+            "tools/export.py CONFIG CHECKPOINT."
+        )
     return file
 
 

@@ -44,6 +44,18 @@ def test_what_is_scored_is_not_replaced_by_results(submission, isic_folder, tmp_
     assert not (tmp_path / "w").exists()
 
 
+def test_what_an_earlier_test_wrote_is_not_replaced(submission, isic_folder, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a_segmentation.png").touch()
+    arguments = [MASK2FORMER, str(submission), "--work-dir", str(tmp_path / "w"), "--out", str(tmp_path / "out")]
+    assert load_tool("test").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
+    assert (
+        "out: 1 files are there already (a_segmentation.png), expected none of *_segmentation.png. Choose another"
+        in (capsys.readouterr().err)
+    )
+    assert not (tmp_path / "w").exists()
+
+
 def test_an_image_without_a_mask_is_named(submission):
     with pytest.raises(DataError, match=r"submission: 1 of 1 images have no mask \(other\)"):
         MaskFolder(submission).find([Image(np.zeros((72, 96, 3), np.uint8), "other")])

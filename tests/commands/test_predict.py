@@ -222,6 +222,8 @@ def test_models_that_do_not_do(photos, tmp_path, capsys):
     for model, message in [
         (tmp_path / "none.onnx", "none.onnx: no such model, expected an ONNX file"),
         (tmp_path / "text.onnx", "text.onnx: not a readable ONNX file"),
+        (tmp_path / "weights.pth", "weights.pth: a checkpoint alone, expected its config, too. Give CONFIG CHECKPOINT"),
+        (photos, "photos: a folder without model.onnx, expected an exported model. Give the ONNX file, or the folder"),
         (without_card(tmp_path / "foreign.onnx"), "foreign.onnx: an ONNX file without this project's metadata"),
     ]:
         assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
@@ -342,5 +344,6 @@ def test_every_engine_can_be_chosen():
 
 
 def test_no_negative_numbers(model, photos, tmp_path, capsys):
-    assert main([str(model), str(photos), "--out", str(tmp_path / "out"), "--min-area=-1"]) == 1
-    assert "min_area: -1.0, expected a number from 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([str(model), str(photos), "--out", str(tmp_path / "out"), "--min-area=-1"])
+    assert "argument --min-area: '-1', expected a number from 0" in capsys.readouterr().err

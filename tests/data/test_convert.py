@@ -349,7 +349,7 @@ def test_odd_masks(shared_data, out, run):
     code, stdout, stderr = run(raw, out, "--layout", "pairs", "--mask-suffix", "_segmentation")
     assert code == 0, stderr
     assert "rewritten" in stdout
-    assert "1 masks are lesion all over: ISIC_0024975" in stderr
+    assert "1 masks are lesion all over (ISIC_0024975)" in stderr
     for path in (out / "annotations/training").iterdir():
         written = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         assert written.ndim == 2

@@ -88,8 +88,8 @@ def test_odd_masks_are_warned_about(raw, out, run):
     code, _, stderr = run(raw, out)
     assert code == 0
     assert [line for line in stderr.splitlines() if line.startswith("warning")] == [
-        f"warning: {out}: 1 masks hold no lesion: ISIC_0000000",
-        f"warning: {out}: 2 masks are lesion all over: ISIC_0000001, ISIC_0000002",
+        f"warning: {out}: 1 masks hold no lesion (ISIC_0000000)",
+        f"warning: {out}: 2 masks are lesion all over (ISIC_0000001, ISIC_0000002)",
     ]
     assert index(out)["ISIC_0000000"]["components"] == "0"
     assert index(out)["ISIC_0000001"]["lesion_share"] == "1.000000"

@@ -87,6 +87,11 @@ def test_a_missing_folder_names_the_converter(folder, kind):
         dataset(folder)
 
 
+def test_settings_that_nothing_reads_are_an_error(isic_folder):
+    with pytest.raises(DataError, match=r"ISICDataset: img_suffix, expected none of them"):
+        dataset(isic_folder, img_suffix=".png")
+
+
 def test_a_folder_without_images_is_an_error(folder):
     for image in (folder / "images" / "training").iterdir():
         image.unlink()

@@ -27,13 +27,18 @@ class ISICDataset(BaseSegDataset):
 
     Raises:
         DataError: a folder is missing or has no images, an image has no mask or two, an id of
-            `ann_file` has no image.
+            `ann_file` has no image, or a setting of BaseSegDataset has no meaning here.
     """
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [230, 159, 0]])  # noqa: RUF012
 
     def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs: Any) -> None:
         self.mask_suffixes = tuple(mask_suffixes)
+        if unread := sorted(kwargs.keys() & {"img_suffix", "seg_map_suffix", "reduce_zero_label"}):
+            raise DataError(
+                f"{type(self).__name__}: {first_names(unread)}, expected none of them, as nothing here reads them: "
+                "images are found by any suffix of a picture, masks by mask_suffixes. Leave them out."
+            )
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:

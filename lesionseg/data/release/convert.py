@@ -367,4 +367,4 @@ def _warnings(out: Path, records: Sequence[Record]) -> list[str]:
         "hold no lesion": [record.id for record in records if record.lesion_share == 0],
         "are lesion all over": [record.id for record in records if record.lesion_share == 1],
     }
-    return [f"{out}: {len(ids)} masks {what}: {', '.join(ids)}" for what, ids in kinds.items() if ids]
+    return [f"{out}: {len(ids)} masks {what} ({first_names(ids)})" for what, ids in kinds.items() if ids]

@@ -172,7 +172,7 @@ def _ask(request: urllib.request.Request, out: Path) -> http.client.HTTPResponse
         return urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        fact = f"{url}: the server says {error.code} {error.reason}"
+        fact = f"{url}: the server says {f'{error.code} {error.reason}'.strip()}"
         passes = error.code >= 500 or error.code == _TOO_MANY_REQUESTS
         kind = _NoAnswerError if passes else DataError
         raise kind(f"{fact}, expected the archive. Check the address, or {_by_hand(out)}") from error
