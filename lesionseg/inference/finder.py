@@ -1,7 +1,7 @@
 """What was found in an image, and what a method has to do to be asked: the one interface of all methods."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -50,12 +50,15 @@ class Prediction:
             before post-processing.
         instances: of instance segmentation, else None.
         class_scores: (C, H, W) float32, of semantic segmentation where they were asked for, else None.
+        findings: of a method that tells several findings apart, such as acne and melanin, each by its name; a pixel may
+            belong to more than one. `mask` is then their union, and `probability` that of the surest.
     """
 
     mask: np.ndarray
     probability: np.ndarray
     instances: Instances | None = None
     class_scores: np.ndarray | None = None
+    findings: Mapping[str, "Prediction"] = field(default_factory=dict)
 
     @property
     def boxes(self) -> np.ndarray | None:
