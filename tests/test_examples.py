@@ -28,6 +28,7 @@ EXAMPLES = (
     "evaluation.compare.compare",
     "evaluation.compare.read_tests",
     "evaluation.scores.Confusion",
+    "evaluation.scores.lesion_scores",
     "evaluation.scores.per_image_scores",
     "inference.opening.open_finder",
     "inference.postprocess.PostProcessing",

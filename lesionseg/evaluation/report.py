@@ -13,7 +13,7 @@ from lesionseg.cli import progress
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import REPORT, Report
 from lesionseg.evaluation.results import ImageResult
-from lesionseg.evaluation.scores import mean_scores, pooled_scores
+from lesionseg.evaluation.scores import LESION, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
@@ -54,6 +54,7 @@ def write_report(
         notes=list(notes),
         optimistic=optimistic,
         coco=coco or {},
+        lesion=lesion_means(table),
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
     write_bytes(folder / "contact_sheet.jpg", sheet)
@@ -110,6 +111,14 @@ def dataset_fingerprint(table: Sequence[ImageResult]) -> str:
     for row in sorted(table, key=lambda row: row.id):
         fingerprint.update(f"{row.id} {file_sha256(row.image)} {file_sha256(row.truth)}\n".encode())
     return fingerprint.hexdigest()
+
+
+def lesion_means(table: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
+    """Compute the scores named in `LESION` in both ways, `per_image` and `pooled`."""
+    return dict(
+        per_image=mean_scores([lesion_scores(row.counts) for row in table], LESION),
+        pooled=lesion_scores(pool(row.counts for row in table), otherwise=math.nan),
+    )
 
 
 def per_image_csv(table: Sequence[ImageResult]) -> str:

@@ -25,6 +25,7 @@ _FORM: dict[tuple[str, ...], Any] = {
     ("provenance", "annotations_sha256"): (str, type(None), type(...)),
     ("optimistic",): (bool, type(...)),
     ("coco",): (dict, type(...)),
+    ("lesion",): (dict, type(...)),
 }
 
 
@@ -41,6 +42,8 @@ class Report:
         optimistic: whether the predictions were chosen by looking at the truth.
         coco: MMDetection's scores of instances by name, such as `segm_mAP_50`, 0..1, and -1 where there is nothing to
             measure; none for semantic segmentation.
+        lesion: scores by the names in `LESION`, as `per_image` means over images and `pooled`, 0..1, None where there
+            is nothing to be a share of; none in reports of earlier versions.
     """
 
     images: int
@@ -50,12 +53,15 @@ class Report:
     notes: Sequence[str] = ()
     optimistic: bool = False
     coco: Mapping[str, float | None] = field(default_factory=dict)
+    lesion: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     def write(self, folder: str | PathLike) -> None:
         """Write `report.json` into a folder; JSON has no NaN, so what has no score is null."""
         values = asdict(self) | dict(pooled=_without_nan(self.pooled), coco=_without_nan(self.coco))
-        if not self.coco:
-            del values["coco"]
+        values["lesion"] = {kind: _without_nan(scores) for kind, scores in self.lesion.items()}
+        for name in ("coco", "lesion"):
+            if not values[name]:
+                del values[name]
         write_text(Path(folder) / REPORT, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
     @classmethod

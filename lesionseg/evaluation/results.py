@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lesionseg.evaluation.scores import Confusion, per_image_scores
+from lesionseg.evaluation.scores import Confusion, per_image_scores, precision
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ImageResult:
             image=self.image,
             truth=self.truth,
             **self.scores,
+            precision=precision(counts),
             tp=counts.tp,
             tn=counts.tn,
             fp=counts.fp,

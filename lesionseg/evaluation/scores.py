@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 PER_IMAGE = ("jaccard", "dice", "threshold_jaccard", "accuracy", "sensitivity", "specificity")
+# As pixels are scored outside the challenge, whose sensitivity is recall and whose Jaccard is IoU.
+LESION = ("precision", "recall", "accuracy", "dice", "iou")
 POOLED = ("mIoU", "mDice", "aAcc", "IoU.background", "IoU.lesion", "Dice.background", "Dice.lesion")
 
 # Below it the challenge of 2018 counts an image as failed (Codella et al. 2019, arXiv 1902.03368).
@@ -67,14 +69,14 @@ class Confusion:
         return self.tp + self.tn + self.fp + self.fn
 
 
-def jaccard(counts: Confusion) -> float:
-    """Intersection over union of the lesion; 1 where neither mask has one."""
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, otherwise=1.0)
+def jaccard(counts: Confusion, otherwise: float = 1.0) -> float:
+    """Intersection over union of the lesion; `otherwise` where neither mask has one."""
+    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, otherwise)
 
 
-def dice(counts: Confusion) -> float:
-    """Twice the intersection over the sum of both areas; 1 where neither mask has a lesion."""
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, otherwise=1.0)
+def dice(counts: Confusion, otherwise: float = 1.0) -> float:
+    """Twice the intersection over the sum of both areas; `otherwise` where neither mask has a lesion."""
+    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, otherwise)
 
 
 def threshold_jaccard(counts: Confusion) -> float:
@@ -88,9 +90,17 @@ def accuracy(counts: Confusion) -> float:
     return (counts.tp + counts.tn) / counts.pixels
 
 
-def sensitivity(counts: Confusion) -> float:
-    """The share of the true lesion that was found; 1 where there is none."""
-    return _ratio(counts.tp, counts.tp + counts.fn, otherwise=1.0)
+def sensitivity(counts: Confusion, otherwise: float = 1.0) -> float:
+    """The share of the true lesion that was found; `otherwise` where there is none."""
+    return _ratio(counts.tp, counts.tp + counts.fn, otherwise)
+
+
+def precision(counts: Confusion, otherwise: float = 1.0) -> float:
+    """The share of the predicted lesion that is true; `otherwise` where none was predicted, also where one was missed.
+
+    It is the sensitivity with both masks in each other's place.
+    """
+    return _ratio(counts.tp, counts.tp + counts.fp, otherwise)
 
 
 def specificity(counts: Confusion) -> float:
@@ -115,20 +125,48 @@ def per_image_scores(counts: Confusion) -> dict[str, float]:
     )
 
 
-def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def lesion_scores(counts: Confusion, otherwise: float = 1.0) -> dict[str, float]:
+    """Compute the scores named in `LESION`, of one image or of pixels pooled by `pool`, each in 0..1.
+
+    Args:
+        counts: of pixels.
+        otherwise: what a score is that has nothing to be a share of: 1 for an image, as in the official scores, NaN for
+            pooled pixels, as in `pooled_scores`.
+
+    Example:
+        >>> lesion_scores(Confusion(tp=3, tn=5, fp=1, fn=0))["precision"]
+        0.75
+    """
+    return dict(
+        precision=precision(counts, otherwise),
+        recall=sensitivity(counts, otherwise),
+        accuracy=accuracy(counts),
+        dice=dice(counts, otherwise),
+        iou=jaccard(counts, otherwise),
+    )
+
+
+def mean_scores(scores: Sequence[Mapping[str, float]], names: Sequence[str] = PER_IMAGE) -> dict[str, float]:
     """Average the scores of several images, equal to the official scorer's averages to the last digit.
 
     Args:
         scores: one mapping per image as from `per_image_scores`, in the order of the file names: sums of
             floats depend on the order. The official scorer adds with pandas, which sums pairwise as
             numpy does.
+        names: which of them.
 
     Raises:
         ValueError: no images.
     """
     if not scores:
         raise ValueError("no images to average over")
-    return {name: float(np.mean(np.array([score[name] for score in scores], np.float64))) for name in PER_IMAGE}
+    return {name: float(np.mean(np.array([score[name] for score in scores], np.float64))) for name in names}
+
+
+def pool(counts: Iterable[Confusion]) -> Confusion:
+    """Count the pixels of several images together."""
+    counts = list(counts)
+    return Confusion(*(sum(getattr(image, name) for image in counts) for name in ("tp", "tn", "fp", "fn")))
 
 
 def pooled_scores(counts: Iterable[Confusion]) -> dict[str, float]:
@@ -142,12 +180,11 @@ def pooled_scores(counts: Iterable[Confusion]) -> dict[str, float]:
     Returns:
         The scores named in `POOLED`, in 0..1 (IoUMetric reports per cent, rounded to two digits).
     """
-    counts = list(counts)
-    tp, tn = sum(image.tp for image in counts), sum(image.tn for image in counts)
-    wrong = sum(image.fp + image.fn for image in counts)
-    ious = [_ratio(right, right + wrong, otherwise=math.nan) for right in (tn, tp)]
-    dices = [_ratio(2 * right, 2 * right + wrong, otherwise=math.nan) for right in (tn, tp)]
-    means = [float(np.nanmean(ious)), float(np.nanmean(dices)), (tp + tn) / (tp + tn + wrong)]
+    whole = pool(counts)
+    # The background is the lesion of the inverted masks.
+    classes = (Confusion(tp=whole.tn, tn=whole.tp, fp=whole.fn, fn=whole.fp), whole)
+    ious, dices = ([score(each, otherwise=math.nan) for each in classes] for score in (jaccard, dice))
+    means = [float(np.nanmean(ious)), float(np.nanmean(dices)), accuracy(whole)]
     return dict(zip(POOLED, [*means, *ious, *dices], strict=True))
 
 

@@ -13,7 +13,7 @@ from drawn_pairs import HEIGHT, WIDTH
 from lesionseg.errors import DataError
 from lesionseg.evaluation.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, choose_examples, outline_picture
 from lesionseg.evaluation.report import dataset_fingerprint, provenance, score_table, write_report
-from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, mean_scores, pooled_scores
+from lesionseg.evaluation.scores import LESION, PER_IMAGE, POOLED, Confusion, mean_scores, pooled_scores, precision
 
 
 def test_report_has_both_kinds_of_score_and_their_provenance(table, tmp_path):
@@ -33,7 +33,11 @@ def test_report_has_both_kinds_of_score_and_their_provenance(table, tmp_path):
 def test_a_score_that_does_not_exist_is_null(table, tmp_path):
     empty = replace(table[0], counts=Confusion(tp=0, tn=HEIGHT * WIDTH, fp=0, fn=0))
     write_report(tmp_path / "report", [empty], {})
-    assert json.loads((tmp_path / "report" / "report.json").read_text())["pooled"]["IoU.lesion"] is None
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["pooled"]["IoU.lesion"] is None
+    assert report["lesion"] == dict(
+        per_image=dict.fromkeys(LESION, 1.0), pooled=dict.fromkeys(LESION) | dict(accuracy=1.0)
+    )
 
 
 def test_csv_gives_the_same_floats_again(table, tmp_path):
@@ -44,6 +48,7 @@ def test_csv_gives_the_same_floats_again(table, tmp_path):
     for line, row in zip(lines, table, strict=True):
         assert (line["id"], line["image"], line["truth"]) == (row.id, row.image, row.truth)
         assert {name: float(line[name]) for name in PER_IMAGE} == row.scores
+        assert float(line["precision"]) == precision(row.counts)
         assert Confusion(*(int(line[name]) for name in ("tp", "tn", "fp", "fn"))) == row.counts
         assert float(line["truth_share"]) == (row.counts.tp + row.counts.fn) / (HEIGHT * WIDTH)
 

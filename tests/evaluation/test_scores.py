@@ -7,15 +7,19 @@ from drawn_pairs import draw_pair, make_sample
 from mmseg.evaluation import IoUMetric
 
 from lesionseg.evaluation.scores import (
+    LESION,
     PER_IMAGE,
     POOLED,
     Confusion,
     accuracy,
     dice,
     jaccard,
+    lesion_scores,
     mean_scores,
     per_image_scores,
+    pool,
     pooled_scores,
+    precision,
     sensitivity,
     specificity,
     threshold_jaccard,
@@ -69,6 +73,26 @@ def test_scores_without_a_lesion_or_without_skin_follow_the_official_conventions
 def test_threshold_jaccard_keeps_a_jaccard_of_exactly_the_threshold():
     assert threshold_jaccard(Confusion(tp=13, tn=0, fp=7, fn=0)) == 13 / 20
     assert threshold_jaccard(Confusion(tp=1299, tn=0, fp=701, fn=0)) == 0.0
+
+
+def test_scores_of_the_lesion_are_these_fractions():
+    scores = lesion_scores(COUNTS)
+    assert scores == dict(precision=1 / 3, recall=1 / 5, accuracy=14 / 20, dice=2 / 8, iou=1 / 7)
+    assert tuple(scores) == LESION
+    assert lesion_scores(pool([COUNTS, MISSED]))["precision"] == 1 / 3
+    assert lesion_scores(pool([COUNTS, MISSED]))["recall"] == 1 / 10
+
+
+def test_precision_is_sensitivity_with_both_masks_in_each_others_place():
+    for counts in (COUNTS, NO_LESION, ALL_LESION, FALSE_ALARM, MISSED):
+        assert precision(counts) == sensitivity(Confusion(counts.tp, counts.tn, counts.fn, counts.fp))
+    assert (precision(FALSE_ALARM), precision(MISSED), precision(NO_LESION)) == (0.0, 1.0, 1.0)
+
+
+def test_what_nothing_is_a_share_of_has_no_pooled_score():
+    pooled = lesion_scores(NO_LESION, otherwise=math.nan)
+    assert [name for name, value in pooled.items() if math.isnan(value)] == ["precision", "recall", "dice", "iou"]
+    assert pooled["accuracy"] == 1.0
 
 
 def test_mean_weighs_images_and_pooling_weighs_pixels():
