@@ -151,6 +151,20 @@ def path_object(text: str) -> Path:
     return Path(path(text))
 
 
+def check_folder(path: str | PathLike | None, flag: str) -> None:
+    """Raise DataError where a file stands in the place of the folder that a flag names."""
+    if path and os.path.exists(path) and not os.path.isdir(path):
+        raise DataError(f"{path}: a file, expected a folder for the results. Choose another {flag}.")
+
+
+def check_once(folders: Sequence[str | PathLike], what: str) -> None:
+    """Raise DataError where a folder is given twice, by whatever path."""
+    resolved = [os.path.realpath(folder) for folder in folders]
+    for number, folder in enumerate(folders):
+        if resolved[number] in resolved[:number]:
+            raise DataError(f"{folder}: given twice, expected every {what} once. Leave one out.")
+
+
 def positive(text: str) -> int:
     """argparse's type for a whole number from 1."""
     return _whole_number(text, least=1)

@@ -9,8 +9,9 @@ from mmengine.runner import Runner
 
 import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
+from lesionseg.cli import check_folder
 from lesionseg.data.names import mask_file
-from lesionseg.engine.before_run import check_data, check_folder, one_run, start_processes
+from lesionseg.engine.before_run import check_data, one_run, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
     Options,

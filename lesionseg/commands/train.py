@@ -12,9 +12,9 @@ from mmengine.dist import is_main_process
 from mmengine.visualization import Visualizer
 
 import lesionseg.openmmlab  # noqa: F401
+from lesionseg.cli import check_folder
 from lesionseg.engine.before_run import (
     check_data,
-    check_folder,
     one_run,
     start_processes,
     starting_weights,

@@ -84,12 +84,6 @@ def _replace_sync_bn(settings: dict) -> None:
             _replace_sync_bn(value)
 
 
-def check_folder(path: str | None, flag: str) -> None:
-    """Raise DataError where a file stands in the place of the folder that a flag names."""
-    if path and Path(path).exists() and not Path(path).is_dir():
-        raise DataError(f"{path}: a file, expected a folder for the results. Choose another {flag}.")
-
-
 def check_data(cfg: Config, loader: str) -> None:
     """Print what a data set holds, after a look at each of its masks.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionseg.cli import check_once
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.scores import PER_IMAGE
-from lesionseg.files import real_path
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
 CONFIDENCE = 0.95
@@ -103,10 +103,7 @@ def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
         >>> [test.label for test in tests]
         ['first', 'second']
     """
-    resolved = list(map(real_path, work_dirs))
-    for number, folder in enumerate(work_dirs):
-        if resolved[number] in resolved[:number]:
-            raise DataError(f"{folder}: given twice, expected every work_dir once. Leave one out.")
+    check_once(work_dirs, "work_dir")
     tests, faults = [], []
     for folder, name in zip(work_dirs, short_names(work_dirs), strict=True):
         try:
