@@ -15,10 +15,11 @@ import numpy as np
 
 from lesionseg.cli import describe_unforeseen, one_line, progress
 from lesionseg.commands.predictions import TABLE, GrowingTable, Row, is_unfinished, open_table
+from lesionseg.data.names import OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
 from lesionseg.files import clear_scratch, lock_folder, real_path, write_bytes
 from lesionseg.inference.finder import Image, Prediction
-from lesionseg.inference.inputs import MASK, OVERLAY, PROBABILITY, Input, Inputs
+from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import count_components, encode_mask, encode_probability
 from lesionseg.pixels.outlines import outline_picture

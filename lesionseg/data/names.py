@@ -33,6 +33,8 @@ LONGEST_NAME = 255  # bytes, of every usual file system
 MASK_ENDING = "_segmentation"
 # As the converter names masks, and as the 2018 and the 2016 and 2017 releases do.
 MASK_SUFFIXES = (".png", f"{MASK_ENDING}.png", "_Segmentation.png")
+# What prediction writes beside masks, and the releases of 2017 beside images.
+OVERLAY, PROBABILITY, SUPERPIXELS = "_overlay.jpg", "_probability.png", "_superpixels.png"
 CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
 
 
@@ -164,3 +166,57 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
             f"{root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. Keep one of them."
         )
     return {id: masks[0] for id, masks in found.items()}
+
+
+def all_masks(root: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
+    """Find whatever masks a folder holds.
+
+    Args:
+        root: the folder; sub-folders are part of an id.
+        suffixes: what may follow an id in the names of its masks: `_mask`, with any picture's extension behind it, or
+            with its own, as in `_mask.bmp`. Where files are called so, no others are masks; where none is, as
+            without suffixes, they are called as in a data set folder.
+
+    Returns:
+        id -> mask, sorted by id.
+
+    Raises:
+        DataError: there is no such folder, it has no masks, or two with one id.
+        OSError: a folder cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected one of masks. Check the path.")
+    names = [name for source in list_files(root) if not (name := source.name).startswith(".") and "/." not in name]
+    named = [(id, name) for name in names if (id := _suffixed_id(name, suffixes))]
+    if not named:
+        masks = [name for name in names if not name.endswith((PROBABILITY, SUPERPIXELS))]
+        named = [(id, name) for name in masks if (id := mask_id(name))]
+    if not named:
+        ending = " or ".join(f"<id>{suffix}" for suffix in (*suffixes, *MASK_SUFFIXES[:2]))
+        there = (
+            f"{len(names)} files ({first_names(list(map(plain, names)))}), none of them a mask" if names else "empty"
+        )
+        raise DataError(
+            f"{root}: {there}, expected {ending}. Say what follows the ids in their names, such as --suffix _mask or "
+            "--suffix .bmp."
+        )
+    found: dict[str, list[str]] = {}
+    for id, name in named:
+        found.setdefault(id, []).append(name)
+    if twice := [f"{id} as {' and '.join(map(plain, masks))}" for id, masks in found.items() if len(masks) > 1]:
+        raise DataError(
+            f"{root}: {len(twice)} of {len(found)} ids have two masks ({first_names(twice)}), expected one. Keep one "
+            "of them, or choose by --suffix, such as --suffix _mask."
+        )
+    return {id: root / found[id][0] for id in sorted(found)}
+
+
+def _suffixed_id(name: str, suffixes: Sequence[str]) -> str | None:
+    """The id in the name of a mask that ends in one of the suffixes, in whatever capitals."""
+    for suffix in suffixes:
+        whole = is_picture(f"id{suffix}")
+        if (whole or is_picture(name)) and (
+            id := without_ending(plain(name) if whole else image_id(name), plain(suffix))
+        ):
+            return id
+    return None

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from lesionseg.data.names import (
     MASK_SUFFIXES,
+    OVERLAY,
     PICTURE_SUFFIXES,
+    PROBABILITY,
+    SUPERPIXELS,
     image_id,
     is_foreign,
     is_picture,
@@ -20,10 +23,9 @@ from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import real_path
 
-MASK, OVERLAY, PROBABILITY = mask_file(""), "_overlay.jpg", "_probability.png"
+MASK = mask_file("")
 # In folders of images: true masks, the superpixels of the releases of 2017, and what an earlier run wrote.
-_NO_IMAGES = tuple({suffix.lower() for suffix in (*MASK_SUFFIXES, MASK, OVERLAY, PROBABILITY)} - {".png"})
-_NO_IMAGES += ("_superpixels.png",)
+_NO_IMAGES = tuple({suffix.lower() for suffix in (*MASK_SUFFIXES, OVERLAY, PROBABILITY, SUPERPIXELS)} - {".png"})
 
 
 @dataclass(frozen=True)
