@@ -3,7 +3,7 @@
 import csv
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from lesionseg.cli import check_once
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.report_file import Report
+from lesionseg.evaluation.report_file import NO_CONFIG, Report
 from lesionseg.evaluation.scores import PER_IMAGE
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
@@ -22,7 +22,10 @@ RESAMPLES = 10_000
 _COUNTS = ("tp", "tn", "fp", "fn")
 # Pixels of an image: no file format holds more.
 _MOST_PIXELS = 10**12
-_TEST_AGAIN = "Run tools/test.py again for both with the same --cfg-options data_root=DIR."
+_TEST_AGAIN = (
+    "Run tools/test.py again for both with the same --cfg-options data_root=DIR, or tools/evaluate.py for both with "
+    "the same truth and images."
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
     for differs, what in ((resized, "another size"), (redrawn, "a true lesion of another area")):
         if names := shared[differs].tolist():
             facts.append(f"{len(names)} of {len(shared)} shared images with {what} ({first_names(names)})")
-    fingerprint, expected = (each.report.provenance["dataset_sha256"] for each in (test, reference))
+    fingerprint, expected = _fingerprints(test.report.provenance, reference.report.provenance)
     if fingerprint != expected:
         facts = facts or ["ids, sizes and lesion areas agree, but the bytes of images or masks do not"]
         facts.append(f"data set fingerprint {fingerprint[:12]}, not {expected[:12]}")
@@ -216,6 +219,13 @@ def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
         f"{test.work_dir}: not made on the images of {reference.work_dir}: {'; '.join(facts)}; expected the same "
         f"images and true masks. {_TEST_AGAIN}"
     )
+
+
+def _fingerprints(one: Mapping, other: Mapping) -> tuple[str, str]:
+    """What tells whether two tests were made on the same data: the true masks alone where one was without images."""
+    without_images = any(each["dataset_sha256"] == each.get("truth_sha256") for each in (one, other))
+    name = "truth_sha256" if without_images and "truth_sha256" in one and "truth_sha256" in other else "dataset_sha256"
+    return one[name], other[name]
 
 
 def _other_instances(tests: Sequence[FinishedTest]) -> list[str]:
@@ -236,7 +246,8 @@ def _remarks(test: FinishedTest, reference: FinishedTest) -> str:
         facts.append(f"other config {config}")
     elif own.get("config_sha256") != others.get("config_sha256"):
         facts.append("other settings")
-    if own["checkpoint_sha256"] != others["checkpoint_sha256"]:
+    # Masks from elsewhere are known by the label.
+    if own["checkpoint_sha256"] != others["checkpoint_sha256"] and own["config"] != NO_CONFIG:
         facts.append(f"other checkpoint {Path(own['checkpoint']).name}")
     # Whose operators and which versions stand in the reports, for those whom a small difference puzzles.
     if any(own.get(name) != others.get(name) for name in ("operators", "versions")):

@@ -23,6 +23,7 @@ from lesionseg.pixels.rle import unpack_mask
 
 _THUMBNAIL = 480  # pixels of the longer edge
 _PER_GROUP = 4
+_GRAYS = np.array([64, 112], np.uint8)  # of skin and lesion, in the place of an image
 _INK, _MUTED, _ACCENT = "#222222", "#767676", "#D55E00"
 _FILL = np.array(PREDICTION_COLOUR) / 255
 _BOX: dict[str, Any] = dict(
@@ -161,10 +162,16 @@ def _thumbnail(row: ImageResult) -> np.ndarray:
 
 
 def _read(row: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read the image (H, W, 3) uint8 BGR, and the true and the predicted mask (H, W) bool."""
-    image, truth, prediction = read_image(row.image), lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
+    """Read the image (H, W, 3) uint8 BGR, and the true and the predicted mask (H, W) bool.
+
+    In the place of an image that there is none of stands the true mask, in two grays on which both outlines show.
+    """
+    truth, prediction = lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
+    image = np.repeat(_GRAYS[truth.view(np.uint8), None], 3, 2) if row.image is None else read_image(row.image)
     if not image.shape[:2] == truth.shape == prediction.shape:
-        raise DataError(f"{row.image}: the image or its mask has changed since it was measured. Measure again.")
+        raise DataError(
+            f"{row.image or row.truth}: the image or its mask has changed since it was measured. Measure again."
+        )
     return image, truth, prediction
 
 

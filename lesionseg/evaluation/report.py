@@ -3,7 +3,7 @@
 import hashlib
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import import_module
 from os import PathLike
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
-from lesionseg.evaluation.report_file import REPORT, Report
+from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import LESION, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
@@ -21,6 +21,7 @@ from lesionseg.tables import Grid, csv_text, named_values, side_by_side, termina
 # What a report is made of.
 FILES = (REPORT, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
+_VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
 
 def write_report(
@@ -91,26 +92,48 @@ def provenance(
         table: the measured images.
         annotations: the COCO file that average precisions were measured against.
     """
-    versions = {name: import_module(name).__version__ for name in _VERSIONS_OF}
     return dict(
         config=str(config),
         config_sha256=hashlib.sha256(config_text.encode()).hexdigest(),
         checkpoint=str(checkpoint),
         checkpoint_sha256=file_sha256(checkpoint),
-        dataset_sha256=dataset_fingerprint(table),
+        **fingerprints(table),
         annotations_sha256=file_sha256(annotations) if annotations else None,
         operators=operators,
-        versions={"python": platform.python_version(), **versions},
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **_now(_VERSIONS_OF),
     )
 
 
+def provenance_of_masks(folder: str | PathLike, data: Mapping[str, str]) -> dict:
+    """Collect the same for a folder of masks that is scored without a config; nothing of OpenMMLab is imported.
+
+    Args:
+        folder: of the masks.
+        data: the `fingerprints` of what they are scored against.
+    """
+    return dict(
+        config=NO_CONFIG,
+        checkpoint=str(folder),
+        checkpoint_sha256=file_sha256(folder),
+        **data,
+        operators=NO_CONFIG,
+        **_now(_VERSIONS_OF_MASKS),
+    )
+
+
+def fingerprints(table: Sequence[ImageResult]) -> dict[str, str]:
+    """What tells whether two tests were made on the same data: of images and true masks, and of true masks alone."""
+    return dict(dataset_sha256=dataset_fingerprint(table), truth_sha256=truth_fingerprint(table))
+
+
 def dataset_fingerprint(table: Sequence[ImageResult]) -> str:
-    """SHA-256 over the ids and the bytes of all images and masks; the same wherever they lie."""
-    fingerprint = hashlib.sha256()
-    for row in sorted(table, key=lambda row: row.id):
-        fingerprint.update(f"{row.id} {file_sha256(row.image)} {file_sha256(row.truth)}\n".encode())
-    return fingerprint.hexdigest()
+    """SHA-256 over the ids and the bytes of all images, where there are any, and masks; the same wherever they lie."""
+    return _fingerprint((row.id, *([] if row.image is None else [row.image]), row.truth) for row in table)
+
+
+def truth_fingerprint(table: Sequence[ImageResult]) -> str:
+    """SHA-256 over the ids and the bytes of all true masks, which is `dataset_fingerprint` without the images."""
+    return _fingerprint((row.id, row.truth) for row in table)
 
 
 def lesion_means(table: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
@@ -146,3 +169,20 @@ def coco_table(coco: Mapping[str, float]) -> str:
 
 def _block(title: str, scores: Mapping[str, float]) -> list[str]:
     return [title, *named_values((name, f"{value:.4f}") for name, value in scores.items())]
+
+
+def _fingerprint(rows: Iterable[tuple[str, ...]]) -> str:
+    """SHA-256 over rows of an id and the files that belong to it."""
+    fingerprint = hashlib.sha256()
+    for id, *files in sorted(rows):
+        fingerprint.update(f"{' '.join([id, *map(file_sha256, files)])}\n".encode())
+    return fingerprint.hexdigest()
+
+
+def _now(modules: Sequence[str]) -> dict:
+    """What was in use, and when."""
+    versions = {name: import_module(name).__version__ for name in modules}
+    return dict(
+        versions={"python": platform.python_version(), **versions},
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

@@ -14,6 +14,8 @@ from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 from lesionseg.files import write_text
 
 REPORT = "report.json"
+# What stands in the place of a config where masks were scored without any.
+NO_CONFIG = "none: folders of masks"
 
 # What a file has to hold, and of which types; `...` stands for a key that is not there.
 _FORM: dict[tuple[str, ...], Any] = {
@@ -23,6 +25,7 @@ _FORM: dict[tuple[str, ...], Any] = {
     **{("pooled", name): (float, type(None)) for name in POOLED},
     **{("provenance", name): str for name in ("config", "checkpoint", "checkpoint_sha256", "dataset_sha256")},
     ("provenance", "annotations_sha256"): (str, type(None), type(...)),
+    ("provenance", "truth_sha256"): (str, type(...)),
     ("optimistic",): (bool, type(...)),
     ("coco",): (dict, type(...)),
     ("lesion",): (dict, type(...)),

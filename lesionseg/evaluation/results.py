@@ -11,14 +11,14 @@ class ImageResult:
 
     Attributes:
         id: of the image, see `lesionseg.data.names.image_id`.
-        image: path of the image.
+        image: path of the image; None where masks alone were given.
         truth: path of its true mask.
         counts: pixels of the original image.
         prediction: the predicted mask as COCO's compressed RLE, a few kB even at ten megapixels.
     """
 
     id: str
-    image: str
+    image: str | None
     truth: str
     counts: Confusion
     prediction: dict
@@ -27,7 +27,7 @@ class ImageResult:
     def scores(self) -> dict[str, float]:
         return per_image_scores(self.counts)
 
-    def row(self) -> dict[str, str | int | float]:
+    def row(self) -> dict[str, str | int | float | None]:
         """List everything but the mask, as a line of a table."""
         counts = self.counts
         return dict(

@@ -7,10 +7,8 @@ import pytest
 from finished_tests import COCO, FIRST, SECOND, result
 
 from lesionseg.errors import DataError
-from lesionseg.evaluation.compare import (
-    compare,
-    read_tests,
-)
+from lesionseg.evaluation.compare import compare, read_tests
+from lesionseg.evaluation.report_file import NO_CONFIG
 from lesionseg.evaluation.scores import POOLED
 
 
@@ -46,6 +44,17 @@ def test_true_masks_of_another_size_or_area_are_refused(finish):
 def test_files_of_other_bytes_are_refused(finish):
     message = refusal(finish("first"), finish("second", dataset_sha256="2" * 64))
     assert "ids, sizes and lesion areas agree, but the bytes of images or masks do not" in message
+
+
+def test_masks_without_images_need_the_same_true_masks_only(finish):
+    tested = finish("tested", truth_sha256="3" * 64)
+    masks = dict(config=NO_CONFIG, dataset_sha256="3" * 64, truth_sha256="3" * 64, checkpoint_sha256="4" * 64)
+    rows = compare(read_tests([tested, finish("masks", SECOND, **masks)]))
+    assert rows[1].remarks == "other config none: folders of masks"
+    others = finish("others", **(masks | dict.fromkeys(("dataset_sha256", "truth_sha256"), "5" * 64)))
+    assert "data set fingerprint 555555555555, not 333333333333" in refusal(tested, others)
+    # An earlier version did not write the fingerprint of the masks.
+    assert "data set fingerprint 333333333333, not 111111111111" in refusal(finish("earlier"), finish("masks", **masks))
 
 
 def test_coco_scores_of_other_instances_are_refused(finish):

@@ -11,8 +11,14 @@ import pytest
 from drawn_pairs import HEIGHT, WIDTH
 
 from lesionseg.errors import DataError
-from lesionseg.evaluation.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, choose_examples, outline_picture
-from lesionseg.evaluation.report import dataset_fingerprint, provenance, score_table, write_report
+from lesionseg.evaluation.pictures import PREDICTION_COLOUR, TRUTH_COLOUR, choose_examples, outline_picture, outlined
+from lesionseg.evaluation.report import (
+    dataset_fingerprint,
+    provenance,
+    score_table,
+    truth_fingerprint,
+    write_report,
+)
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, POOLED, Confusion, mean_scores, pooled_scores, precision
 
 
@@ -76,6 +82,14 @@ def test_contact_sheet_shows_every_chosen_image_once(table):
     assert middle == [row.scores["jaccard"] for row in by_score[8:12]]
 
 
+def test_without_images_the_true_mask_is_the_ground(table):
+    picture = outlined(replace(table[1], image=None))
+    truth = cv2.imread(table[1].truth, cv2.IMREAD_GRAYSCALE) > 128
+    gray = np.all(picture == picture[..., :1], axis=2)
+    assert set(np.unique(picture[gray & truth])) == {112}
+    assert set(np.unique(picture[gray & ~truth])) == {64}
+
+
 def test_an_image_that_changed_since_it_was_measured_is_an_error(table, tmp_path):
     cv2.imwrite(table[0].image, np.zeros((WIDTH, HEIGHT, 3), np.uint8))
     with pytest.raises(DataError, match="has changed since it was measured"):
@@ -132,6 +146,9 @@ def test_fingerprint_is_of_the_contents_not_of_the_place_or_order(table, tmp_pat
         for row in reversed(table)
     ]
     assert dataset_fingerprint(moved) == fingerprint
+
+    # Without images it is that of the true masks.
+    assert dataset_fingerprint([replace(row, image=None) for row in table]) == truth_fingerprint(table) != fingerprint
 
     mask = Path(table[3].truth)
     mask.write_bytes(mask.read_bytes() + b"\0")
