@@ -45,6 +45,13 @@ def draw_pair(number: int, height: int = 72, width: int = 96) -> tuple[np.ndarra
     return np.clip(image + noise, 0, 255).astype(np.uint8), mask
 
 
+def write_mask(path: Path, *rows: str) -> Path:
+    """Draw a mask by hand, a text a row: `1` is lesion, 255 in the file, anything else skin, 0."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.array([[255 * (each == "1") for each in row] for row in rows], np.uint8))
+    return path
+
+
 def draw_photos(tmp_path: Path) -> Path:
     """Draw six images in three sizes and two folders, among what else lies in such folders."""
     folder = tmp_path / "photos"

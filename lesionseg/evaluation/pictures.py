@@ -55,21 +55,59 @@ def contact_sheet(table: Sequence[ImageResult]) -> bytes:
     Raises:
         DataError: an image or a mask cannot be read, or does not have the size that was measured.
     """
-    groups = choose_examples(table)
-    thumbnails = {row.id: _thumbnail(row) for rows in groups.values() for row in rows}
-    columns = max(len(rows) for rows in groups.values())
-    tallest = max(picture.shape[0] / picture.shape[1] for picture in thumbnails.values())
-    figure = Figure(figsize=(3 * columns + 0.4, (3 * tallest + 0.4) * len(groups) + 0.4), layout="constrained")
-    axes = figure.subplots(len(groups), columns, squeeze=False)
-    for line, (name, rows) in zip(axes, groups.items(), strict=True):
+    return _sheet({name: [(one_line(row.id), row) for row in rows] for name, rows in choose_examples(table).items()})
+
+
+def difference_sheet(systems: Mapping[str, Sequence[ImageResult]]) -> bytes:
+    """Show the images on which systems differ most in their Jaccard, with every system's outlines in a line.
+
+    Where there are more than four systems, the best and the worst of each image are shown.
+
+    Args:
+        systems: by the name to print, two or more, the same images in the same order.
+
+    Returns:
+        A JPEG file.
+
+    Raises:
+        DataError: as from `contact_sheet`.
+    """
+    columns = most_different(list(systems.values()))
+    if len(systems) <= _PER_GROUP:
+        lines = zip(systems, zip(*columns, strict=True), strict=True)
+        return _sheet({name: [(one_line(row.id), row) for row in rows] for name, rows in lines})
+    extremes: dict[str, list[tuple[str, ImageResult]]] = {"best system": [], "worst system": []}
+    for rows in columns:
+        ranked = sorted(zip(systems, rows, strict=True), key=lambda pair: -pair[1].scores["jaccard"])
+        for line, (name, row) in zip(extremes.values(), (ranked[0], ranked[-1]), strict=True):
+            line.append((f"{one_line(row.id)}\n{_broken(name)}", row))
+    return _sheet(extremes)
+
+
+def most_different(tables: Sequence[Sequence[ImageResult]]) -> list[tuple[ImageResult, ...]]:
+    """Pick up to four images whose Jaccards are furthest apart, each as a row of every table."""
+
+    def spread(rows: tuple[ImageResult, ...]) -> float:
+        jaccards = [row.scores["jaccard"] for row in rows]
+        return max(jaccards) - min(jaccards)
+
+    return sorted(zip(*tables, strict=True), key=lambda rows: (-spread(rows), rows[0].id))[:_PER_GROUP]
+
+
+def _sheet(lines: Mapping[str, Sequence[tuple[str, ImageResult]]]) -> bytes:
+    """Set measured images under their names in named lines; a JPEG file."""
+    thumbnails = {name: [_thumbnail(row) for _, row in cells] for name, cells in lines.items()}
+    columns = max(map(len, lines.values()))
+    tallest = max(picture.shape[0] / picture.shape[1] for line in thumbnails.values() for picture in line)
+    figure = Figure(figsize=(3 * columns + 0.4, (3 * tallest + 0.4) * len(lines) + 0.4), layout="constrained")
+    axes = figure.subplots(len(lines), columns, squeeze=False)
+    for line, (name, cells) in zip(axes, lines.items(), strict=True):
         for axis in line:
             axis.set(xticks=[], yticks=[], frame_on=False)
-        for axis, row in zip(line, rows, strict=False):
-            axis.imshow(thumbnails[row.id][..., ::-1])
-            axis.set_xlabel(
-                f"{one_line(row.id)}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False
-            )
-        line[0].set_ylabel(name, fontsize=13, color=_INK)
+        for axis, (label, row), picture in zip(line, cells, thumbnails[name], strict=False):
+            axis.imshow(picture[..., ::-1])
+            axis.set_xlabel(f"{label}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False)
+        line[0].set_ylabel(_broken(name, 26), fontsize=13, color=_INK, parse_math=False)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return _encode(figure, "jpeg", dpi=130)
 
@@ -141,14 +179,18 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
 
 def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
     """Set name, mean and median below each other, the numbers of all tests on one height."""
-    # Broken where the parts of a name meet, if that is possible.
-    names = [re.findall(r".{1,17}(?:[-_/ ]|$)|.{1,18}", one_line(name)) for name in tests]
+    names = [_broken(name).split("\n") for name in tests]
     height = max(map(len, names))
     labels = []
     for lines, values in zip(names, tests.values(), strict=True):
         numbers = [f"mean {np.mean(values):.3f}", f"median {np.median(values):.3f}"]
         labels.append("\n".join([*lines, *[""] * (height - len(lines)), *numbers]))
     return labels
+
+
+def _broken(name: str, most: int = 18) -> str:
+    """Break a name into lines of so many characters, where its parts meet if that is possible."""
+    return "\n".join(re.findall(rf".{{1,{most - 1}}}(?:[-_/ ]|$)|.{{1,{most}}}", name))
 
 
 def _thumbnail(row: ImageResult) -> np.ndarray:

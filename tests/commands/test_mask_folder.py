@@ -8,6 +8,8 @@ import pytest
 from helpers import MASK2FORMER, load_tool
 
 from lesionseg.errors import DataError
+from lesionseg.evaluation.compare import compare, read_tests
+from lesionseg.evaluation.report_file import Report
 from lesionseg.inference import Segmenter
 from lesionseg.inference.finder import Image
 from lesionseg.inference.mask_folder import MaskFolder
@@ -30,6 +32,17 @@ def test_a_submission_is_scored(submission, isic_folder, tmp_path):
     report = json.loads((tmp_path / "w" / "report.json").read_text())
     assert report["per_image"]["jaccard"] == 4 / 5
     assert report["provenance"]["operators"] == "none: masks from elsewhere"
+
+    # Without a config, images or not, the scores are the same, and both tests can be compared.
+    for name, truth in (("alone", isic_folder / "annotations" / "test"), ("folder", isic_folder)):
+        out = tmp_path / name
+        arguments = [str(truth), str(submission), "--out", str(out), *(["--split", "test"] * (name == "folder"))]
+        assert load_tool("evaluate").main(arguments) == 0
+        again = Report.read(out / "submission")
+        assert (again.per_image, again.pooled) == (report["per_image"], report["pooled"])
+        row = compare(read_tests([tmp_path / "w", out / "submission"]))[1]
+        assert row.differences["jaccard"].equal == 5
+    assert again.provenance["dataset_sha256"] == report["provenance"]["dataset_sha256"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn_pairs import draw_pair, make_sample
+from helpers import load_tool
 
 from lesionseg.evaluation.lesion_metric import LesionMetric
+from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.scores import PER_IMAGE, Confusion, mean_scores, per_image_scores
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 
@@ -86,6 +88,10 @@ def test_folders_of_masks_that_the_metric_wrote(tmp_path):
     ours = metric.evaluate(len(order))
     official = SegmentationScore.from_dir(truths, submission).macro_average.to_dict()
     assert {name: ours[f"lesion/{name}"] for name in PER_IMAGE} == {name: official[name] for name in PER_IMAGE}
+
+    # And as the tool for folders scores them.
+    assert load_tool("evaluate").main([str(truths), str(submission), "--out", str(tmp_path / "out")]) == 0
+    assert Report.read(tmp_path / "out" / "submission").per_image == {name: official[name] for name in PER_IMAGE}
 
 
 @pytest.mark.shared_data

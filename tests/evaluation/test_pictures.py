@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from helpers import draw_pair
 
-from lesionseg.evaluation.pictures import _box_labels, contact_sheet, jaccard_boxes
+from lesionseg.evaluation.pictures import _box_labels, contact_sheet, difference_sheet, jaccard_boxes, most_different
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion
 from lesionseg.pixels.rle import pack_mask
@@ -51,6 +51,34 @@ def test_labels_are_narrow_and_lose_nothing():
         assert label[-2:] == ["mean 0.600", "median 0.500"]
     assert len(set(map(len, labels))) == 1
     assert labels[0][:4] == ["mask2former_r18-", "w64_1xb8-amp-", "1650i_isic2018-", "128x128"]
+
+
+def systems(*jaccards):
+    """Tables of images of 20 pixels, a list of found pixels of ten a system."""
+    return {
+        f"s{number}": [
+            ImageResult(f"i{image}", None, "", Confusion(tp=found, tn=10, fp=0, fn=10 - found), {})
+            for image, found in enumerate(founds)
+        ]
+        for number, founds in enumerate(jaccards)
+    }
+
+
+def test_images_on_which_systems_differ_most_come_first():
+    tables = systems([9, 5, 5, 8, 2, 0], [8, 5, 9, 1, 2, 3])
+    rows = most_different(list(tables.values()))
+    assert [row[0].id for row in rows] == ["i3", "i2", "i5", "i0"]
+    assert [row.scores["jaccard"] for row in rows[0]] == [8 / 10, 1 / 10]
+
+
+def test_largest_differences_show_every_system_or_the_best_and_the_worst(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("lesionseg.evaluation.pictures._sheet", lambda lines: drawn.append(lines) or b"")
+    difference_sheet(systems([9, 5], [8, 1], [7, 5]))
+    difference_sheet(systems([9], [8], [1], [5], [4]))
+    few, many = ({name: [label for label, _ in cells] for name, cells in lines.items()} for lines in drawn)
+    assert few == {name: ["i1", "i0"] for name in ("s0", "s1", "s2")}
+    assert many == {"best system": ["i0\ns0"], "worst system": ["i0\ns2"]}
 
 
 @pytest.mark.parametrize("name", ["$x^$", "$$", "a$b", "$\\frac{$", "\\$a$", "l\udce9sion", "\u6f22", "\x1b[31m"])
