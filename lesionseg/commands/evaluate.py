@@ -54,7 +54,7 @@ def run_evaluation(job: Job) -> None:
     check_once(job.systems, "folder of masks")
     check_folder(job.out, "--out")
     truth = open_truth(job.truth, job.suffixes, job.split)
-    masks = open_systems(job.systems, job.suffixes)
+    masks, notes = open_systems(job.systems, job.suffixes)
     ids, left_out = match_ids(truth, masks, job.common)
     images = _find_images(truth, ids, job.images)
     # After the names were looked at: a wrong path is told before numpy is loaded.
@@ -66,8 +66,8 @@ def run_evaluation(job: Job) -> None:
 
     names = short_names(job.systems)
     _check_out(job, truth, names)
-    for note in left_out:
-        print(f"note: {note}; left out", file=sys.stderr)
+    for note in (*truth.notes, *notes, *left_out):
+        print(f"note: {note}", file=sys.stderr)
     sets = [MaskSet(id, truth.masks[id], tuple(found[id] for found in masks.values()), images.get(id)) for id in ids]
     tables = dict(zip(names, score_masks(sets), strict=True))
     rows = folder_rows(tables)
@@ -117,7 +117,7 @@ def _check_out(job: Job, truth: Truth, names: Sequence[str]) -> None:
     for target in (job.out, *(job.out / name for name in names)):
         above = next((folder for folder in (target.resolve(), *target.resolve().parents) if folder in inputs), None)
         if above:
-            faults.append(f"{target}: in {inputs[above]}, expected a folder apart from the masks. {step}")
+            faults.append(f"{target}: results would lie in {inputs[above]}, expected a folder apart from masks. {step}")
         elif target.exists() and not target.is_dir():
             faults.append(f"{target}: a file, expected a folder for the results. {step}")
         elif target != job.out and (target / REPORT).exists():

@@ -168,7 +168,7 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
     return {id: masks[0] for id, masks in found.items()}
 
 
-def all_masks(root: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
+def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path], list[str]]:
     """Find whatever masks a folder holds.
 
     Args:
@@ -178,7 +178,7 @@ def all_masks(root: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
             without suffixes, they are called as in a data set folder.
 
     Returns:
-        id -> mask, sorted by id.
+        id -> mask, sorted by id; and what else lies there, see `left_out`.
 
     Raises:
         DataError: there is no such folder, it has no masks, or two with one id.
@@ -208,7 +208,10 @@ def all_masks(root: Path, suffixes: Sequence[str] = ()) -> dict[str, Path]:
             f"{root}: {len(twice)} of {len(found)} ids have two masks ({first_names(twice)}), expected one. Keep one "
             "of them, or choose by --suffix, such as --suffix _mask."
         )
-    return {id: root / found[id][0] for id in sorted(found)}
+    others = sorted({*names} - {name for _, name in named})
+    return {id: root / found[id][0] for id in sorted(found)}, [
+        f"{root}: {note}" for note in left_out(others, "no masks")
+    ]
 
 
 def _suffixed_id(name: str, suffixes: Sequence[str]) -> str | None:

@@ -19,12 +19,14 @@ class Truth:
         masks: id -> file.
         images: id -> image, where a table names them.
         image_folder: where the images are by the layout of a data set folder.
+        notes: what else lies in the folder, a line each.
     """
 
     place: Path
     masks: Mapping[str, Path]
     images: Mapping[str, Path] = field(default_factory=dict)
     image_folder: Path | None = None
+    notes: Sequence[str] = ()
 
 
 def open_truth(path: Path, suffixes: Sequence[str] = (), split: str | None = None) -> Truth:
@@ -49,31 +51,36 @@ def open_truth(path: Path, suffixes: Sequence[str] = (), split: str | None = Non
                 f"{path}: no folder annotations in it, expected a data set folder or its index.csv with --split. Leave "
                 "--split out for a folder of masks."
             )
-        return Truth(path, all_masks(path, suffixes))
+        masks, notes = all_masks(path, suffixes)
+        return Truth(path, masks, notes=notes)
     splits = sorted(folder.name for folder in annotations.iterdir() if folder.is_dir())
     split = _choose_split(path, splits, split)
     images = path / "images" / split
-    masks = all_masks(annotations / split, suffixes)
-    return Truth(annotations / split, masks, image_folder=images if images.is_dir() else None)
+    masks, notes = all_masks(annotations / split, suffixes)
+    return Truth(annotations / split, masks, image_folder=images if images.is_dir() else None, notes=notes)
 
 
-def open_systems(folders: Sequence[Path], suffixes: Sequence[str] = ()) -> dict[Path, dict[str, Path]]:
-    """List the masks of several folders by id; see `lesionseg.data.names.all_masks`.
+def open_systems(
+    folders: Sequence[Path], suffixes: Sequence[str] = ()
+) -> tuple[dict[Path, dict[str, Path]], list[str]]:
+    """List the masks of several folders by id, and what else lies there; see `lesionseg.data.names.all_masks`.
 
     Raises:
         DataError: all folders that cannot be used.
         OSError: one cannot be read.
     """
     found: dict[Path, dict[str, Path]] = {}
+    notes: list[str] = []
     faults: list[str] = []
     for folder in folders:
         try:
-            found[folder] = all_masks(folder, suffixes)
+            found[folder], others = all_masks(folder, suffixes)
+            notes += others
         except DataError as error:
             faults += error.args
     if faults:
         raise DataError(*faults)
-    return found
+    return found, notes
 
 
 def match_ids(
@@ -108,8 +115,9 @@ def match_ids(
             step = "Complete them, correct the names, or score those that all have with --common."
             if not true & own:
                 step = "Say what follows the ids in the names of masks with --suffix, such as --suffix _mask."
-            left_out.append(f"{folder}: {' and '.join(facts)}")
-            faults.append(f"{left_out[-1]}, expected one mask for each of the same images. {step}")
+            fact = f"{folder}: {' and '.join(facts)}"
+            left_out.append(f"{fact}; left out")
+            faults.append(f"{fact}, expected one mask for each of the same images. {step}")
     shared = sorted(set(truth.masks).intersection(*systems.values()))
     if faults and not (common and shared):
         raise DataError(*faults)

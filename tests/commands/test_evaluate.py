@@ -162,8 +162,11 @@ def test_images_that_are_not_there_are_told(folders, capsys):
 @pytest.mark.parametrize(
     ("out", "fact"),
     [
-        (".", "A: in {}/A, expected a folder apart from the masks. Choose another --out."),
-        ("truth/made", "truth/made: in {}/truth, expected a folder apart from the masks. Choose another --out."),
+        (".", "A: results would lie in {}/A, expected a folder apart from masks. Choose another --out."),
+        (
+            "truth/made",
+            "truth/made: results would lie in {}/truth, expected a folder apart from masks. Choose another --out.",
+        ),
         ("tests", "tests/A: it holds the report of another test, expected nothing there. Choose another --out."),
         ("text", "text/A: a file, expected a folder for the results. Choose another --out."),
         ("text/A", "text/A: a file, expected a folder for the results. Choose another --out."),

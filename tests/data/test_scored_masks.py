@@ -44,12 +44,16 @@ def refusal(function, *arguments) -> tuple[str, ...]:
     ],
 )
 def test_masks_are_found_by_what_they_are_called(tmp_path, names, suffixes, masks):
-    assert list(all_masks(touch(tmp_path, *names), suffixes)) == masks
+    found, _ = all_masks(touch(tmp_path, *names), suffixes)
+    assert list(found) == masks
 
 
-def test_masks_are_given_by_their_files(tmp_path):
-    touch(tmp_path, "1/a_mask.png", "1/a.png")
-    assert all_masks(tmp_path, ["_mask"]) == {"1/a": tmp_path / "1/a_mask.png"}
+def test_masks_are_given_by_their_files_and_others_are_told(tmp_path):
+    touch(tmp_path, "1/a_mask.png", "1/a.png", "b.npy")
+    masks, notes = all_masks(tmp_path, ["_mask"])
+    assert masks == {"1/a": tmp_path / "1/a_mask.png"}
+    assert notes[0] == f"{tmp_path}: left out 1 files that are no masks (1/a.png)"
+    assert notes[1].startswith(f"{tmp_path}: left out 1 pictures of formats that are not read here (b.npy): convert")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_other_ids_are_refused_and_listed():
 def test_what_all_have_is_scored_on_demand_and_the_rest_told():
     ids, left_out = match_ids(TRUTH, {Path("A"): "abc", Path("B"): "bcd"}, common=True)
     assert ids == ["b", "c"]
-    assert left_out == ["B: 1 of 3 images have no mask (a) and 1 of 3 masks are of no image in truth (d)"]
+    assert left_out == ["B: 1 of 3 images have no mask (a) and 1 of 3 masks are of no image in truth (d); left out"]
 
 
 @pytest.mark.parametrize("common", [False, True])
