@@ -308,7 +308,7 @@ MISSING = [
     ("predict", ["none.onnx", __file__, "--out", "out"], "none.onnx: no such model"),
     ("convert_isic", ["none", "out"], "none: no such folder"),
     ("masks2coco", ["none"], "none: no such file or folder"),
-    ("evaluate", ["none", "a", "--out", "out"], "none: no such folder, expected one of masks"),
+    ("evaluate", ["none", "a", "--out", "out"], "none: no such folder, expected a folder of masks"),
 ]
 
 

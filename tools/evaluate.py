@@ -68,7 +68,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--images",
         metavar="DIR",
         type=Path,
-        help="images to draw the outlines on (default: those of the data set, else plain gray)",
+        help="images to draw the outlines on (default: those of the data set, else the true masks in gray)",
     )
     parser.add_argument("--split", help="of a data set folder or its index.csv, such as validation")
     return parser.parse_args(argv)

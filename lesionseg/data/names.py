@@ -184,8 +184,10 @@ def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path]
         DataError: there is no such folder, it has no masks, or two with one id.
         OSError: a folder cannot be read.
     """
+    if root.is_file():
+        raise DataError(f"{root}: a file, expected a folder of masks. Extract it if it is an archive.")
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected one of masks. Check the path.")
+        raise DataError(f"{root}: no such folder, expected a folder of masks. Check the path.")
     names = [name for source in list_files(root) if not (name := source.name).startswith(".") and "/." not in name]
     named = [(id, name) for name in names if (id := _suffixed_id(name, suffixes))]
     if not named:
@@ -209,9 +211,8 @@ def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path]
             "of them, or choose by --suffix, such as --suffix _mask."
         )
     others = sorted({*names} - {name for _, name in named})
-    return {id: root / found[id][0] for id in sorted(found)}, [
-        f"{root}: {note}" for note in left_out(others, "no masks")
-    ]
+    notes = [f"{root}: {note}" for note in left_out(others, "no masks")]
+    return {id: root / found[id][0] for id in sorted(found)}, notes
 
 
 def _suffixed_id(name: str, suffixes: Sequence[str]) -> str | None:

@@ -33,8 +33,8 @@ def open_truth(path: Path, suffixes: Sequence[str] = (), split: str | None = Non
     """List the true masks of a folder of masks, of an index.csv, or of a data set folder.
 
     Args:
-        path: a file is taken for a table like index.csv, with the columns id and mask, perhaps image and split, and
-            paths from its own folder.
+        path: a CSV file is taken for a table like index.csv, with the columns id and mask, perhaps image and split,
+            and paths from its own folder.
         suffixes: of a folder's masks, see `lesionseg.data.names.all_masks`.
         split: of a table or a data set folder; None for all of a table, and for the only one of a data set folder.
 
@@ -42,7 +42,7 @@ def open_truth(path: Path, suffixes: Sequence[str] = (), split: str | None = Non
         DataError: there are none, or not of that split.
         OSError: the folder or the table cannot be read.
     """
-    if path.is_file():
+    if path.suffix.lower() == ".csv" and path.is_file():
         return _open_table(path, split)
     annotations = path / "annotations"
     if not annotations.is_dir():

@@ -77,6 +77,12 @@ def test_all_folders_that_cannot_be_used_are_told(tmp_path):
     assert [fault.split(":")[0] for fault in faults] == [str(tmp_path / "none"), str(tmp_path / "bad")]
 
 
+def test_an_archive_is_to_be_extracted(tmp_path):
+    for function in (all_masks, open_truth):
+        (fault,) = refusal(function, touch(tmp_path, "masks.zip") / "masks.zip")
+        assert fault == f"{tmp_path}/masks.zip: a file, expected a folder of masks. Extract it if it is an archive."
+
+
 @pytest.fixture
 def data_set(tmp_path):
     """A data set folder of two splits, with its table."""
