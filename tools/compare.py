@@ -15,7 +15,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="WORK_DIR",
         type=path,
         nargs="+",
-        help="a folder where tools/test.py left report.json and per_image.csv; the others are compared with the first",
+        help="a folder where tools/test.py or tools/evaluate.py left report.json and per_image.csv; the others are "
+        "compared with the first",
     )
     parser.add_argument(
         "--out",
