@@ -53,20 +53,16 @@ def score_masks(sets: Sequence[MaskSet]) -> list[list[ImageResult]]:
     """
     with quiet_opencv(threads=1):
         results = list(map_files(_score, sets, "scoring"))
-    faults = [fault for found in results if isinstance(found, _Faults) for fault in found]
-    if faults:
+    if faults := [fault for _, of_image in results for fault in of_image]:
         more = f" (these are the first {_MOST_FAULTS} of {len(faults)} faults)" * (len(faults) > _MOST_FAULTS)
         first = faults[:_MOST_FAULTS]
         raise DataError(*first[:-1], first[-1] + more)
-    return [list(table) for table in zip(*results, strict=True)]
+    return [list(table) for table in zip(*(rows for rows, _ in results), strict=True)]
 
 
-class _Faults(list[str]):
-    """What is wrong with the files of an image, a line each."""
-
-
-def _score(masks: MaskSet) -> list[ImageResult] | _Faults:
-    faults = _Faults()
+def _score(masks: MaskSet) -> tuple[list[ImageResult], list[str]]:
+    """Score the masks of an image, or say what is wrong with its files."""
+    faults: list[str] = []
     truth, *predictions = (_try(_read_lesion, path, faults) for path in (masks.truth, *masks.systems))
     if truth is not None:
         sizes = [(path, mask.shape) for path, mask in zip(masks.systems, predictions, strict=True) if mask is not None]
@@ -78,14 +74,14 @@ def _score(masks: MaskSet) -> list[ImageResult] | _Faults:
                     f"{path}: {width}x{height} pixels, expected the {truth.shape[1]}x{truth.shape[0]} of the true mask "
                     f"{masks.truth}. Put the matching file there."
                 )
-    if faults or truth is None:
-        return faults
+    if faults:
+        return [], faults
     image = None if masks.image is None else str(masks.image)
     return [
         ImageResult(masks.id, image, str(masks.truth), Confusion.from_masks(truth, prediction), pack_mask(prediction))
         for prediction in predictions
-        if prediction is not None
-    ]
+        if truth is not None and prediction is not None
+    ], []
 
 
 def _try(read: Callable[[Path], Found], path: Path, faults: list[str]) -> Found | None:
