@@ -190,7 +190,7 @@ def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
 
 def _broken(name: str, most: int = 18) -> str:
     """Break a name into lines of so many characters, where its parts meet if that is possible."""
-    return "\n".join(re.findall(rf".{{1,{most - 1}}}(?:[-_/ ]|$)|.{{1,{most}}}", name))
+    return "\n".join(re.findall(rf".{{1,{most - 1}}}(?:[-_/ ]|$)|.{{1,{most}}}", one_line(name)))
 
 
 def _thumbnail(row: ImageResult) -> np.ndarray:
