@@ -8,6 +8,16 @@ _crop_size = (512, 512)
 _scale = (2048, 512)  # (long edge at most, short edge)
 _train_scales = [512, 576, 640, 704, 768]
 
+# MMSegmentation's own, and image_id, by which all tables name an image; those of the second line are of samples with
+# several findings.
+_pack = dict(
+    type="PackSegInputs",
+    meta_keys=(
+        *("image_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "pad_shape", "scale_factor"),
+        *("findings", "mask_paths", "labels"),
+        *("flip", "flip_direction"),
+    ),
+)
 _train_pipeline = [
     dict(type="SeedSample"),
     dict(type="LoadLesionImage", min_short_edge=max(_train_scales)),
@@ -16,24 +26,16 @@ _train_pipeline = [
     # A lesion has no up.
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PhotoMetricDistortion"),
-    dict(type="PackSegInputs"),
+    _pack,
 ]
 # Area interpolation, as in the training copies that the converter makes.
 _test_resize = dict(type="Resize", scale=_scale, keep_ratio=True, interpolation="area")
-# MMSegmentation's own, and image_id, by which all tables name an image.
-_pack_test = dict(
-    type="PackSegInputs",
-    meta_keys=(
-        *("image_id", "img_path", "seg_map_path", "ori_shape", "img_shape", "pad_shape", "scale_factor"),
-        *("flip", "flip_direction"),
-    ),
-)
 _test_pipeline = [
     dict(type="LoadLesionImage"),
     _test_resize,
     # After Resize, so that scores are on the pixels of the file.
     dict(type="LoadLesionMask"),
-    _pack_test,
+    _pack,
 ]
 _tta_pipeline = [
     dict(type="LoadLesionImage"),
@@ -48,7 +50,7 @@ _tta_pipeline = [
                 dict(type="RandomFlip", prob=1.0, direction="diagonal"),
             ],
             [dict(type="LoadLesionMask")],
-            [_pack_test],
+            [_pack],
         ],
     ),
 ]

@@ -75,6 +75,11 @@ def plain(name: str) -> str:
     return unicodedata.normalize("NFC", re.sub("[\ud800-\udfff]", "\ufffd", text))
 
 
+def is_folder_name(name: object) -> bool:
+    """Whether something is a name that a single folder may have, such as that of a finding."""
+    return isinstance(name, str) and name == plain(name).strip(" .") != "" and not re.search(r"[/\\\0-\x1f]", name)
+
+
 def is_too_long(path: str | PurePath) -> bool:
     """Whether a part of a path is longer than a file's name may be."""
     return any(len(os.fsencode(part)) > LONGEST_NAME for part in PurePath(path).parts)
@@ -152,20 +157,60 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
     Raises:
         DataError: there is no such folder, or an image has no mask or two.
     """
+    found = _masks_of(root, image_ids, suffixes)
+    if missing := [id for id in image_ids if id not in found]:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(image_ids)} images have no mask ({first_names(missing)}), "
+            f"expected <id>{' or <id>'.join(suffixes)}. Add the masks or take the images away."
+        )
+    return found
+
+
+def find_finding_masks(
+    root: Path, image_ids: Collection[str], findings: Sequence[str], suffixes: Sequence[str] = MASK_SUFFIXES
+) -> dict[str, dict[str, Path]]:
+    """Find the masks of every image where each finding has a folder of its own, `<finding>/<id>.png`.
+
+    Args:
+        root: the folder of those folders.
+        image_ids: ids of the images.
+        findings: names of the folders.
+        suffixes: what may follow an id in the name of its mask.
+
+    Returns:
+        id -> finding -> mask, in the order of `image_ids` and of `findings`. A finding that an image has no file of
+        was not looked for in it.
+
+    Raises:
+        DataError: there is no such folder, or an image has no mask at all or two of a finding.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
+    of_finding = {
+        finding: _masks_of(root / finding, image_ids, suffixes) if (root / finding).is_dir() else {}
+        for finding in findings
+    }
+    found = {id: {finding: masks[id] for finding, masks in of_finding.items() if id in masks} for id in image_ids}
+    if missing := [id for id, masks in found.items() if not masks]:
+        raise DataError(
+            f"{root}: {len(missing)} of {len(found)} images have no mask of any finding ({first_names(missing)}), "
+            f"expected {findings[0]}/<id>.png or that of another. Add the masks, black where there is nothing, or take "
+            "the images away."
+        )
+    return found
+
+
+def _masks_of(root: Path, image_ids: Collection[str], suffixes: Sequence[str]) -> dict[str, Path]:
+    """The masks of those images that have one; raises DataError where there is no folder, or two masks of an image."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
     files = {plain(source.name): root / source.name for source in list_files(root)}
     found = {id: [files[id + suffix] for suffix in suffixes if id + suffix in files] for id in image_ids}
-    if missing := [id for id, masks in found.items() if not masks]:
-        raise DataError(
-            f"{root}: {len(missing)} of {len(found)} images have no mask ({first_names(missing)}), "
-            f"expected <id>{' or <id>'.join(suffixes)}. Add the masks or take the images away."
-        )
     if twice := [id for id, masks in found.items() if len(masks) > 1]:
         raise DataError(
             f"{root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. Keep one of them."
         )
-    return {id: masks[0] for id, masks in found.items()}
+    return {id: masks[0] for id, masks in found.items() if masks}
 
 
 def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path], list[str]]:

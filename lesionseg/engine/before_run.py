@@ -99,6 +99,12 @@ def check_data(cfg: Config, loader: str) -> None:
         print(f"{name}: {instances}")
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
         print(f"{name}: {check_masks(pairs, name)}")
+    for finding in getattr(dataset, "metainfo", {}).get("findings", ()):
+        looked_for = [sample for sample in samples if finding in sample.get("mask_paths", ())]
+        if looked_for:
+            label = looked_for[0].get("labels", {}).get(finding)
+            pairs = [(sample["img_path"], sample["mask_paths"][finding]) for sample in looked_for]
+            print(f"{name}: {finding}, {check_masks(pairs, f'{name} {finding}', label)}")
 
 
 def starting_weights(cfg: Config, config: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lesionseg.data.datasets.mask_cache import MaskCache, PackedMask, stamp
 from lesionseg.errors import DataError, first_names
-from lesionseg.pixels.masks import lesion_pixels, read_mask
+from lesionseg.pixels.findings import Label, read_finding
+from lesionseg.pixels.masks import LESION_ABOVE
 from lesionseg.pixels.pictures import picture_size
 from lesionseg.workers import map_files
 
@@ -32,7 +33,7 @@ class MaskSummary:
         return f"{self.images} images, {share:.1%} of the pixels are lesion{without}"
 
 
-def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
+def check_masks(pairs: Sequence[tuple[str, str]], name: str, label: Label | None = None) -> MaskSummary:
     """Read every mask, or what is known of it from an earlier run, and compare its size with its image's.
 
     What was read is kept in the user's cache folder, where `LoadLesionMask` finds it in the training that follows.
@@ -40,12 +41,15 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     Args:
         pairs: paths of image and mask.
         name: what the progress bar and an error call them, such as `training`.
+        label: of the finding, where the masks are labelled files.
 
     Raises:
         DataError: with the count and the first five of the masks that cannot be used, or no mask has a lesion.
     """
     caches = {folder: MaskCache(folder) for folder in {os.path.dirname(mask) for _, mask in pairs}}
-    results = list(map_files(lambda pair: _look(caches[os.path.dirname(pair[1])], *pair), pairs, f"checking {name}"))
+    results = list(
+        map_files(lambda pair: _look(caches[os.path.dirname(pair[1])], *pair, label), pairs, f"checking {name}")
+    )
     for cache in caches.values():
         cache.save()
     faults = [result for result in results if isinstance(result, str)]
@@ -56,22 +60,24 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str) -> MaskSummary:
     lesion = sum(count[0] for count in counts)
     total = sum(count[1] for count in counts)
     if lesion == 0:
+        expected = f"gray above {LESION_ABOVE}" if label is None else f"the label {label.value}"
         raise DataError(
-            f"{Path(pairs[0][1]).parent}: none of the {len(pairs)} masks has a lesion pixel, expected gray above 128 "
-            "where the lesion is. Check that these are the masks."
+            f"{Path(pairs[0][1]).parent}: none of the {len(pairs)} masks has a lesion pixel, expected {expected} where "
+            "the lesion is. Check that these are the masks."
         )
     empty = tuple(mask for (_, mask), count in zip(pairs, counts, strict=True) if count[0] == 0)
     return MaskSummary(len(pairs), (total - lesion, lesion), empty)
 
 
-def _look(cache: MaskCache, image: str, mask: str) -> tuple[int, int] | str:
+def _look(cache: MaskCache, image: str, mask: str, label: Label | None) -> tuple[int, int] | str:
     """Give (lesion pixels, all pixels) of a mask, or what is wrong with it."""
     try:
-        known = cache.look_up(mask)
+        known = cache.look_up(mask) if label is None else None
         if known is None:
             read_at = stamp(mask)
-            packed = PackedMask.of(lesion_pixels(read_mask(mask)))
-            cache.keep(mask, read_at, packed)
+            packed = PackedMask.of(read_finding(mask, label))
+            if label is None:
+                cache.keep(mask, read_at, packed)
             known = packed.shape, packed.lesion_pixels
         (height, width), lesion = known
         image_height, image_width = picture_size(image)

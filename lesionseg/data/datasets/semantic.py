@@ -1,5 +1,6 @@
 """The data set folder as MMSegmentation sees it."""
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,7 +47,7 @@ class ISICDataset(BaseSegDataset):
         image_root = Path(self.data_prefix["img_path"])
         images = _files_by_id(image_root, self._listed_ids())
         mask_root = self.data_prefix.get("seg_map_path")
-        masks = find_masks(Path(mask_root), images, self.mask_suffixes) if mask_root else {}
+        masks = self._masks_of(images, Path(mask_root)) if mask_root else {}
         return [
             dict(
                 image_id=id,
@@ -54,10 +55,15 @@ class ISICDataset(BaseSegDataset):
                 label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],
-                **({"seg_map_path": str(masks[id])} if masks else {}),
+                **masks.get(id, {}),
             )
             for id, image in images.items()
         ]
+
+    def _masks_of(self, images: Mapping[str, Path], root: Path) -> dict[str, dict]:
+        """What the sample of each image says of its masks."""
+        masks = find_masks(root, images, self.mask_suffixes)
+        return {id: dict(seg_map_path=str(path)) for id, path in masks.items()}
 
     def _listed_ids(self) -> list[str] | None:
         if not self.ann_file:

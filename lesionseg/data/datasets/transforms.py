@@ -11,7 +11,7 @@ from mmseg.datasets.transforms import Albu
 from lesionseg.data.datasets.mask_cache import packed_mask
 from lesionseg.errors import DataError
 from lesionseg.files import read_file
-from lesionseg.pixels.masks import lesion_pixels, read_mask
+from lesionseg.pixels.findings import Label, join_findings, read_finding
 from lesionseg.pixels.pictures import decode_image, encoded_size
 from lesionseg.pixels.shrink import shrink_mask
 
@@ -54,6 +54,9 @@ class LoadLesionImage(BaseTransform):
 class LoadLesionMask(BaseTransform):
     """Read a gray mask and make it class indices: `gt_seg_map` (H, W) uint8, 0 = background, 1 = lesion.
 
+    Of a sample with several findings, it makes codes, see `lesionseg.pixels.findings`; a finding that was not looked
+    for is 0 there, and its absence in `mask_paths` says so.
+
     Where `LoadLesionImage` decoded at a reduced scale, the mask takes the image's size.
 
     Args:
@@ -68,12 +71,26 @@ class LoadLesionMask(BaseTransform):
         self.cached = cached
 
     def transform(self, results: dict) -> dict:
-        path = results["seg_map_path"]
-        packed = packed_mask(path) if self.cached else None
+        if "mask_paths" not in results:
+            results["gt_seg_map"] = self._read(results["seg_map_path"], results)
+        else:
+            labels = results.get("labels", {})
+            masks = {
+                finding: self._read(path, results, labels.get(finding))
+                for finding, path in results["mask_paths"].items()
+            }
+            absent = np.zeros_like(next(iter(masks.values())))
+            results["gt_seg_map"] = join_findings([masks.get(finding, absent) for finding in results["findings"]])
+        results.setdefault("seg_fields", []).append("gt_seg_map")
+        return results
+
+    def _read(self, path: str, results: dict, label: Label | None = None) -> np.ndarray:
+        """Read a mask for an image as it was loaded: (H, W) uint8, 1 = lesion."""
+        packed = packed_mask(path) if self.cached and label is None else None
         if packed:
             height, width = packed.shape
         else:
-            lesion = lesion_pixels(read_mask(path)).view(np.uint8)
+            lesion = read_finding(path, label).view(np.uint8)
             height, width = lesion.shape
         image_height, image_width = results.get("ori_shape", (height, width))[:2]
         if (height, width) != (image_height, image_width):
@@ -87,9 +104,7 @@ class LoadLesionMask(BaseTransform):
             lesion = packed.unpack((height, width))
         elif lesion.shape != (height, width):
             lesion = shrink_mask(lesion, (width, height))
-        results["gt_seg_map"] = lesion
-        results.setdefault("seg_fields", []).append("gt_seg_map")
-        return results
+        return lesion
 
 
 @TRANSFORMS.register_module()
