@@ -7,6 +7,7 @@ registered, so are this project's data sets, transforms, metrics and hooks, and 
 import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
 
 import lesionseg.data.datasets.instances
+import lesionseg.data.datasets.multi_label
 import lesionseg.data.datasets.sampling
 import lesionseg.data.datasets.semantic
 import lesionseg.data.datasets.transforms
@@ -20,6 +21,7 @@ import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric
 import lesionseg.models.flip_tta
+import lesionseg.models.losses
 import lesionseg.models.mask2former_head  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import find_mmseg

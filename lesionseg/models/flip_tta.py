@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
 from mmengine.structures import PixelData
 from mmseg.models import SegTTAModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+
+from lesionseg.models.multi_label import MultiLabelEncoderDecoder, codes_of
 
 
 @MODELS.register_module()
@@ -39,4 +42,10 @@ class FlipTTAModel(SegTTAModel):
             for sample in views:
                 if sample.metainfo.get("flipped_horizontally_too"):
                     sample.set_data(dict(seg_logits=PixelData(data=sample.seg_logits.data.flip(-1))))
-        return super().merge_preds(data_samples_list)
+        merged = super().merge_preds(data_samples_list)
+        if isinstance(self.module, MultiLabelEncoderDecoder):
+            # Upstream takes the classes of several channels to exclude each other.
+            for sample, views in zip(merged, data_samples_list, strict=True):
+                shares = torch.stack([view.seg_logits.data.sigmoid() for view in views]).mean(0)
+                sample.set_data(dict(pred_sem_seg=PixelData(data=codes_of(shares - 0.5))))
+        return merged
