@@ -40,6 +40,8 @@ class FinishedTest:
         scores: (images, 6) float64 in 0..1, columns in the order of `PER_IMAGE`.
         pixels: (images,) int64, size of the images.
         lesion_pixels: (images,) int64, area of the true lesions.
+        strata: the numbers of the images of each finding, (its images,) int64; of all, where there is but one kind.
+            A mean is the mean of theirs.
     """
 
     work_dir: str
@@ -49,6 +51,7 @@ class FinishedTest:
     scores: np.ndarray
     pixels: np.ndarray
     lesion_pixels: np.ndarray
+    strata: Sequence[np.ndarray]
 
     @property
     def annotations(self) -> str | None:
@@ -149,7 +152,8 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
         raise DataError(*faults)
     scores = np.stack([test.scores for test in tests], axis=1)
     # Every resample draws the same images for all tests, which makes the differences paired.
-    resampled = bootstrap_means(scores)
+    strata = tests[0].strata
+    resampled = np.mean([bootstrap_means(scores[stratum]) for stratum in strata], axis=0)
     rows = []
     for number, test in enumerate(tests):
         means, differences = {}, {}
@@ -157,9 +161,9 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
             column = PER_IMAGE.index(name)
             own, theirs = (scores[:, each, column] for each in (number, 0))
             own_means, their_means = (resampled[:, each, column] for each in (number, 0))
-            means[name] = Estimate(float(own.mean()), *_interval(own_means))
+            means[name] = Estimate(stratified_mean(own, strata), *_interval(own_means))
             if number:
-                differences[name] = _difference(own - theirs, own_means - their_means)
+                differences[name] = _difference(own - theirs, own_means - their_means, strata)
         rows.append(Row(test, means, differences, _remarks(test, tests[0])))
     return rows
 
@@ -191,10 +195,15 @@ def _interval(means: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _difference(values: np.ndarray, means: np.ndarray) -> Difference:
+def stratified_mean(values: np.ndarray, strata: Sequence[np.ndarray]) -> float:
+    """The mean of the means of several groups of images, see `FinishedTest.strata`, of (images,) float64."""
+    return float(np.mean([values[stratum].mean() for stratum in strata]))
+
+
+def _difference(values: np.ndarray, means: np.ndarray, strata: Sequence[np.ndarray]) -> Difference:
     """Sum up the differences of images, (images,) float64, and their resampled means, (resamples,) float64."""
     better, worse = int(np.count_nonzero(values > 0)), int(np.count_nonzero(values < 0))
-    return Difference(float(values.mean()), *_interval(means), better, worse, len(values) - better - worse)
+    return Difference(stratified_mean(values, strata), *_interval(means), better, worse, len(values) - better - worse)
 
 
 def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
@@ -263,7 +272,10 @@ def _read_test(folder: Path, name: str) -> FinishedTest:
     scores = np.array([[images[image][name] for name in PER_IMAGE] for image in ids])
     counts = {name: np.array([int(images[image][name]) for image in ids]) for name in _COUNTS}
     reported = [report.per_image[name] for name in PER_IMAGE]
-    if len(ids) != report.images or not np.allclose(scores.mean(axis=0), reported, rtol=0, atol=1e-9):
+    finding_of = [id.partition("/")[0] if report.findings else "" for id in ids]
+    strata = [np.flatnonzero(np.equal(finding_of, finding)) for finding in sorted(set(finding_of))]
+    measured = [stratified_mean(column, strata) for column in scores.T]
+    if len(ids) != report.images or not np.allclose(measured, reported, rtol=0, atol=1e-9):
         raise DataError(f"{folder}: per_image.csv does not have the means of report.json, expected files of one test")
     return FinishedTest(
         work_dir=str(folder),
@@ -273,6 +285,7 @@ def _read_test(folder: Path, name: str) -> FinishedTest:
         scores=scores,
         pixels=sum(counts.values(), np.zeros(len(ids), int)),
         lesion_pixels=counts["tp"] + counts["fn"],
+        strata=strata,
     )
 
 

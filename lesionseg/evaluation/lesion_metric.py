@@ -11,9 +11,10 @@ from mmengine.registry import METRICS
 
 from lesionseg.data.names import mask_file
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.results import ImageResult
+from lesionseg.evaluation.results import ImageResult, by_finding, means
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, jaccard, mean_scores, pooled_scores
 from lesionseg.files import write_bytes
+from lesionseg.pixels.findings import Label, has_finding
 from lesionseg.pixels.instances import BEST, TOP1, UNION, choose_instances
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.rle import pack_mask, unpack_mask
@@ -36,7 +37,9 @@ class LesionMetric(BaseMetric):
 
     Reports, all in 0..1, the means over images of `lesionseg.evaluation.scores.PER_IMAGE` under their plain
     names (`lesion/jaccard` is what `save_best` wants) and the scores over pooled pixels with `pooled_` in
-    front (`lesion/pooled_mIoU`). Keeps counts and a compressed mask per image, so that memory stays flat.
+    front (`lesion/pooled_mIoU`). Of several findings, it reports the mean over them, and those of each with its name
+    behind (`lesion/jaccard.acne`); a finding that was not looked for in an image is not scored there. Keeps counts and
+    a compressed mask per image, so that memory stays flat.
 
     Args:
         instances: what becomes of a detector's instances: `union` of those with at least `min_score`, `top1`, the
@@ -72,7 +75,9 @@ class LesionMetric(BaseMetric):
     @property
     def score_names(self) -> list[str]:
         """What its scores are called, for `save_best`."""
-        return [f"{self.prefix}/{name}" for name in (*PER_IMAGE, *(f"pooled_{name}" for name in POOLED))]
+        findings = (self.dataset_meta or {}).get("findings", ())
+        of_findings = [f"{name}.{finding}" for finding in findings for name in PER_IMAGE]
+        return [f"{self.prefix}/{name}" for name in (*PER_IMAGE, *(f"pooled_{name}" for name in POOLED), *of_findings)]
 
     @property
     def notes(self) -> list[str]:
@@ -91,30 +96,55 @@ class LesionMetric(BaseMetric):
             data_batch: not used.
             data_samples: data samples as dicts, with `image_id`, `img_path`, `seg_map_path`, `ori_shape` (H, W),
                 `gt_sem_seg` and a prediction: `pred_sem_seg`, see `lesion_prediction`, or `pred_instances` with
-                `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion.
+                `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion. Of several findings, see
+                `lesionseg.data.datasets.multi_label`, truth and prediction are codes.
 
         Raises:
             DataError: an id or a truth is missing, the truth is not on original pixels or holds something else than 0
                 and 1.
         """
-        for sample in data_samples:
-            truth = lesion_truth(sample)
-            if "pred_instances" in sample:
-                self._of_instances = True
-                prediction = self._of_detector(sample, truth)
-            else:
-                prediction = lesion_prediction(sample)
-            for name, mask in (("truth", truth), ("prediction", prediction)):
-                _check_size(mask, name, sample)
-            self.results.append(
-                dict(
-                    id=lesion_id(sample),
-                    image=sample["img_path"],
-                    truth=sample["seg_map_path"],
-                    counts=Confusion.from_masks(truth, prediction),
-                    prediction=pack_mask(prediction),
+        # MMEngine takes as many results as there are images.
+        self.results += [self._measure(sample) for sample in data_samples]
+
+    def _measure(self, sample: dict) -> list[ImageResult]:
+        """Count the pixels of an image: one row, or one for each finding that was looked for."""
+        if "findings" in sample:
+            truth, prediction = map(_class_indices, (_truth_of(sample), sample["pred_sem_seg"]))
+            return [
+                self._row(
+                    sample,
+                    f"{finding}/{lesion_id(sample)}",
+                    sample["mask_paths"][finding],
+                    has_finding(truth, number),
+                    has_finding(prediction, number),
+                    finding=finding,
+                    label=sample.get("labels", {}).get(finding),
                 )
-            )
+                for number, finding in enumerate(sample["findings"])
+                if finding in sample["mask_paths"]
+            ]
+        truth = lesion_truth(sample)
+        if "pred_instances" in sample:
+            self._of_instances = True
+            prediction = self._of_detector(sample, truth)
+        else:
+            prediction = lesion_prediction(sample)
+        return [self._row(sample, lesion_id(sample), sample["seg_map_path"], truth, prediction)]
+
+    def _row(
+        self,
+        sample: dict,
+        id: str,
+        path: str,
+        truth: np.ndarray,
+        prediction: np.ndarray,
+        finding: str = "",
+        label: Label | None = None,
+    ) -> ImageResult:
+        for name, mask in (("truth", truth), ("prediction", prediction)):
+            _check_size(mask, name, sample)
+        counts = Confusion.from_masks(truth, prediction)
+        return ImageResult(id, sample["img_path"], path, counts, pack_mask(prediction), finding, label)
 
     def _of_detector(self, data_sample: dict, truth: np.ndarray) -> np.ndarray:
         detections = data_sample["pred_instances"]
@@ -134,30 +164,33 @@ class LesionMetric(BaseMetric):
             overlaps = np.array([jaccard(Confusion.from_masks(truth, mask)) for mask in masks])
         return masks[choose_instances(scores, self.instances, self.min_score, overlaps)].any(0)
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+    def compute_metrics(self, results: list[list[ImageResult]]) -> dict[str, float]:
         """Compute the scores of the whole set, fill `table` and write the masks.
 
         Args:
-            results: those of all processes, each image once.
+            results: those of all processes, each image once, with its rows.
 
         Raises:
             DataError: no images, or two with the same id.
         """
         if not results:
             raise DataError("lesion metric: no images, expected at least one. Check the data set of the evaluation.")
-        ids = [result["id"] for result in results]
-        twice = [id for id, times in Counter(ids).items() if times > 1]
-        if twice:
-            image = results[ids.index(twice[0])]["image"]
+        self.table = sorted((row for rows in results for row in rows), key=lambda row: row.id)
+        if twice := [id for id, times in Counter(row.id for row in self.table).items() if times > 1]:
+            image = next(row.image for row in self.table if row.id == twice[0])
             raise DataError(
                 f"{image}: {len(twice)} ids occur more than once ({first_names(twice)}), expected every image once. "
                 "Rename the images, or list each of them once."
             )
-        self.table = sorted((ImageResult(**result) for result in results), key=lambda row: row.id)
         if self.out_dir is not None:
             write_masks(self.out_dir, self.table)
         pooled = pooled_scores(row.counts for row in self.table)
-        return mean_scores([row.scores for row in self.table]) | {f"pooled_{name}": pooled[name] for name in pooled}
+        scores = means(self.table) | {f"pooled_{name}": pooled[name] for name in pooled}
+        for finding, rows in by_finding(self.table).items():
+            if finding:
+                of_finding = mean_scores([row.scores for row in rows])
+                scores |= {f"{name}.{finding}": value for name, value in of_finding.items()}
+        return scores
 
 
 def lesion_id(data_sample: dict) -> str:
@@ -187,12 +220,7 @@ def lesion_truth(data_sample: dict) -> np.ndarray:
     Raises:
         DataError: there is no truth, or it holds other values.
     """
-    if "gt_sem_seg" not in data_sample or "seg_map_path" not in data_sample:
-        raise DataError(
-            f"{data_sample['img_path']}: no true mask was loaded, expected one to measure against. "
-            "Set the masks' folder in data_prefix and put LoadLesionMask into the pipeline."
-        )
-    labels = _class_indices(data_sample["gt_sem_seg"])
+    labels = _class_indices(_truth_of(data_sample))
     lesion = labels == LESION
     if not np.all(lesion | (labels == 0)):
         raise DataError(
@@ -218,6 +246,15 @@ def write_masks(folder: str, table: Sequence[ImageResult]) -> None:
     """Write the predictions as `<id>_segmentation.png`, gray 0 = skin and 255 = lesion."""
     for row in table:
         write_bytes(Path(folder) / mask_file(row.id), encode_mask(unpack_mask(row.prediction)))
+
+
+def _truth_of(data_sample: dict) -> dict:
+    if "gt_sem_seg" not in data_sample or not {"seg_map_path", "mask_paths"} & data_sample.keys():
+        raise DataError(
+            f"{data_sample['img_path']}: no true mask was loaded, expected one to measure against. "
+            "Set the masks' folder in data_prefix and put LoadLesionMask into the pipeline."
+        )
+    return data_sample["gt_sem_seg"]
 
 
 def _class_indices(field: dict) -> np.ndarray:

@@ -16,7 +16,6 @@ from lesionseg.cli import one_line
 from lesionseg.errors import DataError
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
-from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR, outline_picture
 from lesionseg.pixels.pictures import read_image
 from lesionseg.pixels.rle import unpack_mask
@@ -208,7 +207,7 @@ def _read(row: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     In the place of an image that there is none of stands the true mask, in two grays on which both outlines show.
     """
-    truth, prediction = lesion_pixels(read_mask(row.truth)), unpack_mask(row.prediction)
+    truth, prediction = row.true_mask(), unpack_mask(row.prediction)
     image = np.repeat(_GRAYS[truth.view(np.uint8), None], 3, 2) if row.image is None else read_image(row.image)
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise DataError(

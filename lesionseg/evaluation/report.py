@@ -12,8 +12,8 @@ from pathlib import Path
 from lesionseg.cli import progress
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
-from lesionseg.evaluation.results import ImageResult
-from lesionseg.evaluation.scores import LESION, lesion_scores, mean_scores, pool, pooled_scores
+from lesionseg.evaluation.results import ImageResult, by_finding, means
+from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
@@ -49,13 +49,14 @@ def write_report(
     folder = Path(folder)
     report = Report(
         images=len(table),
-        per_image=mean_scores([row.scores for row in table]),
+        per_image=means(table),
         pooled=pooled_scores(row.counts for row in table),
         provenance=provenance,
         notes=list(notes),
         optimistic=optimistic,
         coco=coco or {},
         lesion=lesion_means(table),
+        findings={name: mean_scores([row.scores for row in rows]) for name, rows in by_finding(table).items() if name},
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
     write_bytes(folder / "contact_sheet.jpg", sheet)
@@ -153,7 +154,7 @@ def per_image_csv(table: Sequence[ImageResult]) -> str:
 def score_table(table: Sequence[ImageResult]) -> str:
     """Set both kinds of score side by side for a terminal, each under its name."""
     return side_by_side(
-        _block("per image (mean over images, official)", mean_scores([row.scores for row in table])),
+        _block("per image (mean over images, official)", means(table)),
         _block("pooled over pixels (MMSeg)", pooled_scores(row.counts for row in table)),
     )
 
@@ -165,6 +166,18 @@ def coco_table(coco: Mapping[str, float]) -> str:
         values = [coco.get(f"{kind}_mAP{suffix}", math.nan) for suffix in ("", "_50", "_75")]
         cells.append([name, *(f"{value:.3f}" for value in values)])
     return terminal_table(Grid(["COCO average precision", "AP", "AP50", "AP75"], cells))
+
+
+def finding_table(table: Sequence[ImageResult]) -> str:
+    """Set the mean scores of each finding one below the other; empty where there is but one kind."""
+    findings = {name: rows for name, rows in by_finding(table).items() if name}
+    if not findings:
+        return ""
+    cells = []
+    for name, rows in findings.items():
+        scores = mean_scores([row.scores for row in rows])
+        cells.append([name, str(len(rows)), *(f"{scores[score]:.3f}" for score in PER_IMAGE)])
+    return terminal_table(Grid(["per image", "images", *(score.replace("_", " ") for score in PER_IMAGE)], cells))
 
 
 def _block(title: str, scores: Mapping[str, float]) -> list[str]:

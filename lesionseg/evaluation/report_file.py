@@ -29,6 +29,7 @@ _FORM: dict[tuple[str, ...], Any] = {
     ("optimistic",): (bool, type(...)),
     ("coco",): (dict, type(...)),
     ("lesion",): (dict, type(...)),
+    ("findings",): (dict, type(...)),
 }
 
 
@@ -47,6 +48,8 @@ class Report:
             measure; none for semantic segmentation.
         lesion: scores by the names in `LESION`, as `per_image` means over images and `pooled`, 0..1, None where there
             is nothing to be a share of; none in reports of earlier versions.
+        findings: of several findings, the `per_image` of each by its name; the scores above are then means over the
+            findings, and `images` counts each finding of an image for itself.
     """
 
     images: int
@@ -57,12 +60,13 @@ class Report:
     optimistic: bool = False
     coco: Mapping[str, float | None] = field(default_factory=dict)
     lesion: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    findings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def write(self, folder: str | PathLike) -> None:
         """Write `report.json` into a folder; JSON has no NaN, so what has no score is null."""
         values = asdict(self) | dict(pooled=_without_nan(self.pooled), coco=_without_nan(self.coco))
         values["lesion"] = {kind: _without_nan(scores) for kind, scores in self.lesion.items()}
-        for name in ("coco", "lesion"):
+        for name in ("coco", "lesion", "findings"):
             if not values[name]:
                 del values[name]
         write_text(Path(folder) / REPORT, json.dumps(values, indent=2, allow_nan=False) + "\n")

@@ -1,20 +1,26 @@
 """What is kept of every measured image: counts and the prediction in compact form, never pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lesionseg.evaluation.scores import Confusion, per_image_scores, precision
+import numpy as np
+
+from lesionseg.evaluation.scores import Confusion, mean_scores, per_image_scores, precision
+from lesionseg.pixels.findings import Label, read_finding
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One measured image.
+    """One measured image, or one finding in it.
 
     Attributes:
-        id: of the image, see `lesionseg.data.names.image_id`.
+        id: of the image, see `lesionseg.data.names.image_id`; of one of several findings, `<finding>/<id>`.
         image: path of the image; None where masks alone were given.
         truth: path of its true mask.
         counts: pixels of the original image.
         prediction: the predicted mask as COCO's compressed RLE, a few kB even at ten megapixels.
+        finding: which one, where there are several; else empty.
+        label: of the finding, where the true mask is a labelled file.
     """
 
     id: str
@@ -22,6 +28,16 @@ class ImageResult:
     truth: str
     counts: Confusion
     prediction: dict
+    finding: str = ""
+    label: Label | None = None
+
+    def true_mask(self) -> np.ndarray:
+        """Read the true mask again: (H, W) bool, True = lesion.
+
+        Raises:
+            DataError: its file cannot be read.
+        """
+        return read_finding(self.truth, self.label)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -43,3 +59,15 @@ class ImageResult:
             truth_share=(counts.tp + counts.fn) / counts.pixels,
             prediction_share=(counts.tp + counts.fp) / counts.pixels,
         )
+
+
+def by_finding(table: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
+    """The rows of each finding, in the order of their names; where there is but one kind, under an empty name."""
+    names = sorted({row.finding for row in table})
+    return {name: [row for row in table if row.finding == name] for name in names}
+
+
+def means(table: Sequence[ImageResult]) -> dict[str, float]:
+    """The mean scores over images; of several findings, each counts as much as another, however many have it."""
+    of_findings = [mean_scores([row.scores for row in rows]) for rows in by_finding(table).values()]
+    return of_findings[0] if len(of_findings) == 1 else mean_scores(of_findings)
