@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lesionseg.engine.families import INSTANCES, SEMANTIC
-from lesionseg.inference.runtimes.model_card import LOGITS, ModelCard
+from lesionseg.inference.runtimes.model_card import LOGITS, SIGMOID, ModelCard
 
 # Dark is lesion: `draw_pair` draws skin at about 180 and lesions at about 77 gray levels.
 DARK = 128
@@ -40,6 +40,24 @@ def semantic_model(path: Path, card: ModelCard = CARD, aside: int = 0) -> Path:
     weight[1, :, 0, 0] = -np.float32(card.std) / 60
     bias = np.float32([0, (DARK - np.mean(card.mean)) / 20])
     node = helper.make_node("Conv", ["input", "weight", "bias"], ["scores"], pads=[0, aside, 0, aside])
+    return _write(path, [node], dict(weight=weight, bias=bias), dict(scores=("N", 2, "H", "W")), card)
+
+
+FINDINGS = ("dark", "red")
+
+
+def findings_model(path: Path) -> Path:
+    """Write a model that tells apart what is darker than 128 on average over the channels and what has red above 90.
+
+    The findings' logits are (128 - gray) / 20 and (red - 90) / 20. Outputs (N, 2, H, W) float32 `scores`.
+    """
+    card = replace(CARD, classes=FINDINGS, score_rule=SIGMOID)
+    mean, std = np.float32(card.mean), np.float32(card.std)
+    weight = np.zeros((2, 3, 1, 1), np.float32)
+    weight[0, :, 0, 0] = -std / 60
+    weight[1, 0] = std[0] / 20
+    bias = np.float32([(DARK - mean.mean()) / 20, (mean[0] - 90) / 20])
+    node = helper.make_node("Conv", ["input", "weight", "bias"], ["scores"])
     return _write(path, [node], dict(weight=weight, bias=bias), dict(scores=("N", 2, "H", "W")), card)
 
 

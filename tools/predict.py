@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
@@ -20,6 +21,7 @@ examples:
     python tools/predict.py model.onnx photos --out masks --fill-holes --largest --min-area 0.0005
 
 OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, and predictions.csv.
+Of a model that tells several findings apart, each finding has a folder of its own in OUT with its masks.
 An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
 A run that was ended before its end is taken up where it was when it is started again.
 """
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=args.device,
         threads=args.threads,
     )
+    if segmenter.findings:
+        outputs = replace(outputs, findings=segmenter.findings)
+        outputs.check(inputs, args.overwrite)
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
     rows, faults = predict_files(
@@ -63,7 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     empty = sum(row.components == 0 for row in rows)
-    print(f"predicted {len(rows)} images, {empty} without a lesion; masks and predictions.csv are in {args.out}")
+    masks = f" ({', '.join(segmenter.findings)}: {len(rows)} masks)" if segmenter.findings else ""
+    print(
+        f"predicted {len(inputs.images) - len(faults)} images{masks}, {empty} without a lesion; masks and "
+        f"predictions.csv are in {args.out}"
+    )
     return EXIT_FAILED if faults else EXIT_DONE
 
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options.of(args)
     check_checkpoint(args.checkpoint)
     from lesionseg.commands.test import evaluate
-    from lesionseg.evaluation.report import coco_table, score_table
+    from lesionseg.evaluation.report import coco_table, finding_table, score_table
 
     tested = evaluate(
         options, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir, overwrite=args.overwrite
@@ -47,12 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not tested.table:
         return
     print(score_table(tested.table))
+    if findings := finding_table(tested.table):
+        print(findings)
     if tested.coco:
         print(coco_table(tested.coco))
     for note in tested.notes:
         print(note)
     print(
-        f"scored {len(tested.table)} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in "
+        f"scored {len({row.image for row in tested.table})} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in "
         f"{tested.folder}"
     )
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import count_components, encode_mask, encode_probability
-from lesionseg.pixels.outlines import outline_picture
+from lesionseg.pixels.outlines import outline_findings, outline_picture
 from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
 from lesionseg.system_errors import describe_system_error
 
@@ -46,20 +46,27 @@ class Outputs:
         folder: where to; `<id>_segmentation.png`.
         overlay: the image with the lesion's outline, `<id>_overlay.jpg`.
         probability: the soft mask, `<id>_probability.png`, see `lesionseg.pixels.masks.encode_probability`.
+        findings: what the model tells apart; masks and soft masks of each go into a folder of that name.
     """
 
     folder: Path
     overlay: bool = False
     probability: bool = False
+    findings: tuple[str, ...] = ()
 
-    def paths(self, image: Input) -> dict[str, Path]:
-        """The files of an image by what ends their names."""
-        return {ending: self.folder / f"{image.id}{ending}" for ending in self.endings}
+    def parts(self, image: Input) -> list[Input]:
+        """What has a row in the table: the image, or each finding in it as `<finding>/<id>`."""
+        return [replace(image, id=f"{finding}/{image.id}") for finding in self.findings] or [image]
+
+    def paths(self, image: Input) -> list[Path]:
+        """The files of an image."""
+        of_parts = [self.folder / f"{part.id}{ending}" for part in self.parts(image) for ending in self.endings]
+        return of_parts + [self.folder / f"{image.id}{OVERLAY}"] * self.overlay
 
     @property
     def endings(self) -> list[str]:
-        """What ends the names of an image's files."""
-        return [MASK, *[OVERLAY] * self.overlay, *[PROBABILITY] * self.probability]
+        """What ends the names of the files of each part."""
+        return [MASK, *[PROBABILITY] * self.probability]
 
     def check(self, inputs: Inputs, overwrite: bool) -> None:
         """Find what is in the way before anything runs; nothing is written.
@@ -77,7 +84,7 @@ class Outputs:
                     f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."
                 )
-        wanted = [path for image in inputs.images for path in self.paths(image).values()] + [self.folder / TABLE]
+        wanted = [path for image in inputs.images for path in self.paths(image)] + [self.folder / TABLE]
         if folders := [str(path) for path in wanted if os.path.isdir(path)]:
             raise DataError(
                 f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
@@ -129,18 +136,19 @@ def predict_files(
         OSError: the outputs cannot be written.
     """
     run = dict(segmenter.settings(), overlay=outputs.overlay, probability=outputs.probability)
+    parts = [part for image in images for part in outputs.parts(image)]
     with (
         lock_folder(outputs.folder, "predict"),
-        open_table(outputs.folder, run, images, outputs.endings, overwrite) as table,
+        open_table(outputs.folder, run, parts, outputs.endings, overwrite) as table,
     ):
-        for folder in {path.parent for image in images for path in outputs.paths(image).values()}:
+        for folder in {path.parent for image in images for path in outputs.paths(image)}:
             if folder.is_dir():
                 clear_scratch(folder)
-        rest = [image for image in images if image.id not in table.rows]
+        rest = [image for image in images if any(part.id not in table.rows for part in outputs.parts(image))]
         if table.rows:
             print(
-                f"note: {len(table.rows)} of {len(images)} images were predicted by an earlier run and are taken over; "
-                "--overwrite predicts all again",
+                f"note: {len(images) - len(rest)} of {len(images)} images were predicted by an earlier run and are "
+                "taken over; --overwrite predicts all again",
                 file=sys.stderr,
             )
         faults = _Faults(predicted=bool(table.rows))
@@ -153,7 +161,7 @@ def predict_files(
         finally:
             pool.shutdown(cancel_futures=True)
         table.finished = not faults.told
-        rows = [table.rows[image.id] for image in images if image.id in table.rows]
+        rows = [table.rows[part.id] for part in parts if part.id in table.rows]
     return rows, faults.told
 
 
@@ -340,16 +348,20 @@ def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
     """
     written: list[Path] = []
     try:
-        row = describe(found.input, found.prediction, found.seconds)
-        data = {MASK: encode_mask(found.prediction.mask)}
+        inputs, predictions = outputs.parts(found.input), found.prediction.parts
+        rows = [describe(part, one, found.seconds) for part, one in zip(inputs, predictions, strict=True)]
+        data = []
+        for one in predictions:
+            data.append(encode_mask(one.mask))
+            if outputs.probability:
+                data.append(encode_probability(one.probability))
         if outputs.overlay:
-            data[OVERLAY] = encode_jpeg(outline_picture(found.image, prediction=found.prediction.mask))
-        if outputs.probability:
-            data[PROBABILITY] = encode_probability(found.prediction.probability)
-        for ending, path in outputs.paths(found.input).items():
-            write_bytes(path, data[ending])
+            data.append(encode_jpeg(_overlay(found)))
+        for path, content in zip(outputs.paths(found.input), data, strict=True):
+            write_bytes(path, content)
             written.append(path)
-        table.add(row)
+        for row in rows:
+            table.add(row)
     except Exception as error:  # As in `_read`.
         for path in written:
             path.unlink(missing_ok=True)
@@ -357,6 +369,13 @@ def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
             raise
         return _describe(found.input, error)
     return ""
+
+
+def _overlay(found: _Found) -> np.ndarray:
+    """Draw what was found, each finding in a colour of its own: (H, W, 3) uint8 BGR."""
+    if not found.prediction.findings:
+        return outline_picture(found.image, prediction=found.prediction.mask)
+    return outline_findings(found.image, {name: part.mask for name, part in found.prediction.findings.items()})
 
 
 def describe(image: Input, prediction: Prediction, seconds: float) -> Row:

@@ -184,9 +184,10 @@ def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
 
 def _use_finder(cfg: Config, config: str, path: str, tta: bool) -> str:
     """Put another method in the place of the config's own network; it takes images as they are."""
-    cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta)
-    cfg.data_preprocessor = None
     dataset = cfg.test_dataloader.dataset
+    findings = dataset.get("findings", ())
+    cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta, findings=findings)
+    cfg.data_preprocessor = None
     resize = resizing_step(cfg, config)
     dataset.pipeline = [step for step in dataset.pipeline if step is not resize]
     return what_computes(path)

@@ -52,8 +52,8 @@ class ImageParity:
         max_difference: the largest absolute difference of any output: scores of classes; for instances, of the
             scores of twins.
         mean_difference: the mean of the same.
-        agreement: share of original pixels on which both masks agree.
-        jaccard: of both masks; 1 where both are empty.
+        agreement: share of original pixels on which both masks agree; of several findings, the mean.
+        jaccard: of both masks; 1 where both are empty; of several findings, the mean.
         detections: how many detections, of either model, had to have a twin.
         matched: how many had one with enough overlap.
         mask_iou: the least overlap of a detection with its twin; 1 without detections.
@@ -217,11 +217,12 @@ def _compare(original: Finder, exported: Network, path: str | PathLike, threshol
     image = Image(read_image(path))
     first, second = (finder.find([image], keep_scores=True)[0] for finder in (original, exported))
     height, width = image.pixels.shape[:2]
+    parts = list(zip(first.parts, second.parts, strict=True))
     masks: dict[str, Any] = dict(
         image=str(path),
         size=padded_size(*resized_size(height, width, exported.card), exported.card),
-        agreement=float(np.mean(first.mask == second.mask)),
-        jaccard=jaccard(Confusion.from_masks(first.mask, second.mask)),
+        agreement=float(np.mean([one.mask == other.mask for one, other in parts])),
+        jaccard=float(np.mean([jaccard(Confusion.from_masks(one.mask, other.mask)) for one, other in parts])),
     )
     if first.instances is None or second.instances is None:
         assert first.class_scores is not None

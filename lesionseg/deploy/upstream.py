@@ -1,6 +1,7 @@
 """What OpenMMLab itself predicts: the side of a comparison that holds nothing of ours."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from lesionseg.engine.families import SEMANTIC
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import prepare
 from lesionseg.inference.runtimes.model_card import ModelCard
+from lesionseg.pixels.findings import has_finding
 from lesionseg.pixels.instances import choose_instances
 
 
@@ -42,8 +44,10 @@ class Upstream:
             padding = (0, inputs.shape[3] - width, 0, inputs.shape[2] - height)
             sample = SegDataSample(metainfo=dict(shapes, img_padding_size=padding))
             found = self.module.predict(inputs, [sample])[0]
-            mask = found.pred_sem_seg.data[0].cpu().numpy() > 0
-            return Prediction(mask, np.float32(mask), class_scores=found.seg_logits.data.cpu().numpy())
+            codes = found.pred_sem_seg.data[0].cpu().numpy()
+            findings = {name: _prediction(has_finding(codes, number)) for number, name in enumerate(self.card.findings)}
+            class_scores = found.seg_logits.data.cpu().numpy()
+            return replace(_prediction(codes > 0), class_scores=class_scores, findings=findings)
         factors = (width / prepared.original[1], height / prepared.original[0])
         sample = DetDataSample(metainfo=dict(shapes, scale_factor=factors, batch_input_shape=shapes["pad_shape"]))
         found = self.module.predict(inputs, [sample])[0].pred_instances
@@ -51,5 +55,8 @@ class Upstream:
         masks, scores = lesions.masks.cpu().numpy(), lesions.scores.cpu().numpy()
         chosen = choose_instances(scores, self.card.score_rule, self.card.min_score)
         instances = Instances(lesions.bboxes.cpu().numpy(), scores, chosen, masks.__getitem__)
-        mask = masks[chosen].any(0)
-        return Prediction(mask, np.float32(mask), instances)
+        return replace(_prediction(masks[chosen].any(0)), instances=instances)
+
+
+def _prediction(mask: np.ndarray) -> Prediction:
+    return Prediction(mask, np.float32(mask))

@@ -93,12 +93,17 @@ def probability_of_margin(lead: np.ndarray, score_rule: str) -> np.ndarray:
         probability /= 2
         np.clip(probability, 0, 1, out=probability)
     else:
-        probability = np.clip(lead, -80, 80)
-        np.negative(probability, out=probability)
-        np.exp(probability, out=probability)
-        probability += 1
-        np.reciprocal(probability, out=probability)
+        probability = sigmoid(lead)
     return above_half(probability, lead > 0)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Logits, float32 of any shape -> probabilities, float32, 0..1."""
+    probability = np.clip(logits, -80, 80)
+    np.negative(probability, out=probability)
+    np.exp(probability, out=probability)
+    probability += 1
+    return np.reciprocal(probability, out=probability)
 
 
 def above_half(probability: np.ndarray, lesion: np.ndarray) -> np.ndarray:

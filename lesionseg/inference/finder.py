@@ -61,6 +61,11 @@ class Prediction:
     findings: Mapping[str, "Prediction"] = field(default_factory=dict)
 
     @property
+    def parts(self) -> list["Prediction"]:
+        """What was found of each finding, or of the lesion where there is but that."""
+        return list(self.findings.values()) or [self]
+
+    @property
     def boxes(self) -> np.ndarray | None:
         """(C, 4) float32, of the instances that make up the lesion, the best-scored first; else None."""
         return None if self.instances is None else self.instances.boxes[self.instances.chosen]

@@ -1,13 +1,17 @@
 """Any method in the place of a config's own network, so that the same test scores it."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
+from lesionseg.errors import DataError, first_names
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.opening import check_task, open_finder
+from lesionseg.pixels.findings import join_findings
 
 
 # In MMEngine's root registry, where the runners of MMSegmentation and of MMDetection both find it.
@@ -19,15 +23,17 @@ class FinderModel(BaseModel):
         path: what `lesionseg.inference.opening.open_finder` opens.
         task: `semantic` or `instances`, that of the config.
         tta: average over flipped copies of each image.
+        findings: those that the config's data set tells apart, see `lesionseg.data.datasets.multi_label`.
 
     Raises:
-        DataError: it cannot be opened, or is for another task.
+        DataError: it cannot be opened, or is for another task or other findings.
     """
 
-    def __init__(self, path: str, task: str, tta: bool = False) -> None:
+    def __init__(self, path: str, task: str, tta: bool = False, findings: Sequence[str] = ()) -> None:
         super().__init__()
-        self._finder = open_finder(path, tta=tta)
+        self._finder = open_finder(path, tta=tta, findings=findings)
         check_task(self._finder.task, task, path)
+        self._path, self._findings = path, tuple(findings)
 
     def forward(self, inputs: list[torch.Tensor], data_samples: list, mode: str = "predict") -> list:
         """Add to the data samples what MMSegmentation's or MMDetection's models would.
@@ -42,10 +48,24 @@ class FinderModel(BaseModel):
             pixels = np.ascontiguousarray(tensor.permute(1, 2, 0).cpu().numpy())
             (found,) = self._finder.find([Image(pixels, sample.metainfo.get("image_id", ""))])
             if found.instances is None:
-                sample.pred_sem_seg = PixelData(data=torch.from_numpy(found.mask.astype(np.int64))[None])
+                sample.pred_sem_seg = PixelData(data=torch.from_numpy(self._codes(found, sample.metainfo))[None])
             else:
                 sample.pred_instances = _instance_data(found)
         return data_samples
+
+    def _codes(self, found: Prediction, sample: Mapping) -> np.ndarray:
+        """(H, W) int64, what a segmentor of the config would give."""
+        if len(self._findings) < 2 and not found.findings:
+            return found.mask.astype(np.int64)
+        if missing := [name for name in self._findings if name in sample["mask_paths"] and name not in found.findings]:
+            raise DataError(
+                f"{self._path}: gives no mask of {first_names(missing)} for {sample['image_id']}, expected one of each "
+                f"finding that the config's data set tells apart ({', '.join(self._findings)}). Add it, or use the "
+                "config that belongs to it."
+            )
+        nowhere = np.zeros_like(found.mask)
+        masks = [found.findings[name].mask if name in found.findings else nowhere for name in self._findings]
+        return join_findings(masks).astype(np.int64)
 
 
 def _instance_data(found: Prediction) -> InstanceData:

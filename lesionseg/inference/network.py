@@ -16,12 +16,13 @@ from lesionseg.inference.decode import (
     margin,
     original_scores,
     probability_of_margin,
+    sigmoid,
 )
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import Prepared, prepare
 from lesionseg.inference.runtimes.interface import check_outputs
 from lesionseg.inference.runtimes.model import Model
-from lesionseg.inference.runtimes.model_card import MASK_THRESHOLD, ModelCard
+from lesionseg.inference.runtimes.model_card import MASK_THRESHOLD, SIGMOID, ModelCard
 from lesionseg.pixels.instances import UNION, choose_instances
 
 # Beside the image as it is, those of the configs' tta_pipeline: by the axes of (H, W) that are turned around.
@@ -91,6 +92,8 @@ class Network:
         return [(image, [output[number] for output in outputs]) for number, image in enumerate(prepared)]
 
     def _join_semantic(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:
+        if self.card.score_rule == SIGMOID:
+            return self._join_findings(views, keep_scores)
         # One after another, and in place: these maps have the size of the original image.
         maps = (original_scores(outputs[0], image) for image, outputs in views)
         scores = next(maps)
@@ -104,6 +107,26 @@ class Network:
         kept = scores if keep_scores else None
         del scores
         return Prediction(lead > 0, probability_of_margin(lead, self.card.score_rule), class_scores=kept)
+
+    def _join_findings(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:
+        (first, outputs), *flipped = views
+        scores = original_scores(outputs[0], first)
+        probabilities = sigmoid(scores)
+        if flipped:
+            for (image, outputs), axes in zip(flipped, _FLIPS, strict=True):
+                probabilities += np.flip(sigmoid(original_scores(outputs[0], image)), tuple(axis + 1 for axis in axes))
+            probabilities /= len(views)
+            scores = probabilities - 0.5
+        found = [
+            Prediction(lead > 0, above_half(probability, lead > 0))
+            for lead, probability in zip(scores, probabilities, strict=True)
+        ]
+        return Prediction(
+            np.any([each.mask for each in found], axis=0),
+            np.max([each.probability for each in found], axis=0),
+            class_scores=scores if keep_scores else None,
+            findings=dict(zip(self.card.findings, found, strict=False)),
+        )
 
     def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
         (first, outputs), *flipped = views

@@ -1,5 +1,6 @@
 """A path -> the method that it means. Nothing heavy is imported before it is known which."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,7 @@ def open_finder(
     engine: str = ONNXRUNTIME,
     device: str | None = None,
     threads: int | None = None,
+    findings: Sequence[str] = (),
 ) -> "Finder":
     """Open a method.
 
@@ -41,6 +43,7 @@ def open_finder(
         engine: what runs an ONNX file, one of `ENGINES`.
         device: for PyTorch, such as `cpu`; None takes the GPU where there is one.
         threads: CPU threads; None lets the engine choose.
+        findings: of masks, which are told apart; a folder in the folder each.
 
     Raises:
         DataError: there is no such model, or it cannot be used, or the threads are too many.
@@ -60,7 +63,7 @@ def open_finder(
             raise DataError(
                 f"{model}: masks can be neither averaged nor chosen from, expected a network. Ask for neither."
             )
-        return MaskFolder(model)
+        return MaskFolder(model, findings)
     from lesionseg.inference.network import Network
 
     opened = _open_checkpoint(model, checkpoint, device, threads) if checkpoint else open_model(model, engine, threads)

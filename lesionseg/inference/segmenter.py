@@ -75,6 +75,12 @@ class Segmenter:
         self.finder = model
         self.postprocess = postprocess or PostProcessing()
 
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What is told apart in an image, see `Prediction`; none where that is but the lesion."""
+        card = getattr(self.finder, "card", None)
+        return card.findings if card else ()
+
     def settings(self) -> dict[str, object]:
         """What decides what is found, by name and as JSON can hold it: those of a run that is taken up again."""
         card = getattr(self.finder, "card", None)
@@ -118,8 +124,13 @@ class Segmenter:
         """
         if not len(images):
             return []
-        found = self.finder.find([as_image(image) for image in images])
-        return [replace(one, mask=self.postprocess.apply(one.mask)) for one in found]
+        return [self._processed(found) for found in self.finder.find([as_image(image) for image in images])]
+
+    def _processed(self, found: Prediction) -> Prediction:
+        if not found.findings:
+            return replace(found, mask=self.postprocess.apply(found.mask))
+        findings = {name: self._processed(part) for name, part in found.findings.items()}
+        return replace(found, mask=np.any([part.mask for part in findings.values()], axis=0), findings=findings)
 
 
 def as_image(image: str | PathLike | np.ndarray | Image) -> Image:

@@ -14,9 +14,11 @@ from lesionseg.engine.config import config_text, evaluators, is_metric, resizing
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.files import file_sha256
-from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES, MASK_THRESHOLD, ModelCard
+from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES, MASK_THRESHOLD, SIGMOID, ModelCard
+from lesionseg.models.multi_label import MultiLabelEncoderDecoder
 from lesionseg.pixels.instances import BEST, UNION
 
+BACKGROUND = "background"
 _VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
 
 
@@ -54,10 +56,15 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
         versions={name: version(name) for name in _VERSIONS_OF},
     )
     if isinstance(module, EncoderDecoder):
+        score_rule = MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS
+        if isinstance(module, MultiLabelEncoderDecoder):
+            score_rule = SIGMOID
+            # Of a data set with a mask an image.
+            common["classes"] = tuple(name for name in common["classes"] if name != BACKGROUND)
         return ModelCard(
             task=SEMANTIC,
             size_divisor=(preprocessor.test_cfg or {}).get("size_divisor", 1),
-            score_rule=MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS,
+            score_rule=score_rule,
             **common,
         )
     threshold = module.roi_head.test_cfg.mask_thr_binary
@@ -86,4 +93,4 @@ def _classes(cfg: Config) -> tuple[str, ...]:
             "dict(imports=['lesionseg.openmmlab']) to the config."
         )
     metainfo = {**known.METAINFO, **dataset.get("metainfo", {})}
-    return tuple(metainfo["classes"])
+    return tuple(dataset.get("findings") or metainfo["classes"])

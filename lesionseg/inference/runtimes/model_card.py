@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from typing import Any
 
+from lesionseg.data.names import is_folder_name
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 from lesionseg.pixels.instances import TOP1, UNION
 
-MASK_SCORES, LOGITS = "mask_scores", "logits"
+MASK_SCORES, LOGITS, SIGMOID = "mask_scores", "logits", "sigmoid"
 # Pixels of an input's edge.
 MOST_EDGE = 8192
 # OpenCV's, by MMCV's names.
@@ -27,7 +28,8 @@ class ModelCard:
 
     Attributes:
         task: `semantic`, one map for each class, or `instances`, boxes with masks.
-        classes: names by class index, the background among them only if `task` is semantic (then it is 0).
+        classes: names by class index, the background among them only if `task` is semantic (then it is 0) and the
+            `score_rule` is not `sigmoid`.
         mean: of each input channel, in gray levels 0..255, in `channel_order`.
         std: standard deviations, as `mean`.
         channel_order: of the input, `RGB` or `BGR`.
@@ -37,8 +39,9 @@ class ModelCard:
         size_divisor: the resized image is padded with zeros, below and to the right, to a multiple of it.
         input_size: (height, width) of a model with a fixed input, which the image is resized to fit into and then
             padded to, in place of `scale` and `size_divisor`.
-        score_rule: what semantic outputs are: `logits`, or `mask_scores`, sums of masks weighted by class
-            probabilities (Mask2Former); for instances, how they make one mask: `union` or `top1`.
+        score_rule: what semantic outputs are: `logits`; `mask_scores`, sums of masks weighted by class
+            probabilities (Mask2Former); or `sigmoid`, the logits of findings that do not exclude each other. For
+            instances, how they make one mask: `union` or `top1`.
         min_score: the least score of an instance, 0..1, in `union`.
         precision: `float32` or `float16`, of the weights and of most computation.
         config: name of the config file.
@@ -65,6 +68,11 @@ class ModelCard:
     checkpoint: str = ""
     checkpoint_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the model tells apart where a pixel may be more than one of them; none where that is but the lesion."""
+        return self.classes if self.score_rule == SIGMOID and len(self.classes) > 1 else ()
 
     def properties(self) -> dict[str, str]:
         """The card as text by name, JSON where it is more than text: what an ONNX file can carry."""
@@ -111,7 +119,8 @@ class ModelCard:
     def faults(self) -> list[tuple[str, str]]:
         """Entries that no model can have: what each is, and what it may be."""
         faults = []
-        for name, (fits, expected) in {**_FORM, **_FORM_OF_TASK.get(self.task, {})}.items():
+        forms = _FORM | _FORM_OF_TASK.get(self.task, {}) | _FORM_OF_RULE.get(self.score_rule, {})
+        for name, (fits, expected) in forms.items():
             if not fits(value := getattr(self, name)):
                 shown = repr(value)
                 shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
@@ -153,6 +162,10 @@ def _names(least: int) -> tuple[Callable[[object], bool], str]:
     return fits, f"{least} or more names"
 
 
+def _are_folders(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == len(set(value)) > 0 and all(map(is_folder_name, value))
+
+
 def _is_text_by_name(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
@@ -161,7 +174,8 @@ _edge = _whole(1, MOST_EDGE)
 _edges_fit, _edges_expected = _several(2, _edge)
 _MOST_SHOWN = 100
 # Entry -> what it may be, and that in words. Entries of plain text may be anything.
-_FORM = dict(
+_Form = dict[str, tuple[Callable[[object], bool], str]]
+_FORM: _Form = dict(
     task=_one_of(SEMANTIC, INSTANCES),
     classes=_names(1),
     mean=_several(3, _number(-1000, 1000)),
@@ -175,7 +189,13 @@ _FORM = dict(
     precision=_one_of("float32", "float16"),
     versions=(_is_text_by_name, "texts by name"),
 )
-_FORM_OF_TASK = {
-    SEMANTIC: dict(classes=_names(2), score_rule=_one_of(LOGITS, MASK_SCORES)),
+_FORM_OF_TASK: Mapping[str, _Form] = {
+    SEMANTIC: dict(score_rule=_one_of(LOGITS, MASK_SCORES, SIGMOID)),
     INSTANCES: dict(score_rule=_one_of(UNION, TOP1)),
+}
+_FORM_OF_RULE: Mapping[str, _Form] = {
+    LOGITS: dict(classes=_names(2)),
+    MASK_SCORES: dict(classes=_names(2)),
+    # Masks are written into folders of these names.
+    SIGMOID: dict(classes=(_are_folders, "different names that a folder may have")),
 }

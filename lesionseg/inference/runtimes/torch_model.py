@@ -21,6 +21,7 @@ from lesionseg.engine.config import Options, check_checkpoint, load_config, told
 from lesionseg.engine.families import SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.inference.runtimes.config_card import make_card
+from lesionseg.models.multi_label import MultiLabelEncoderDecoder
 
 _SUPPORTED = "MMSegmentation's EncoderDecoder (Mask2Former, SegFormer and others) or MMDetection's Mask R-CNN"
 
@@ -71,10 +72,10 @@ def build_module(cfg: Config, config: str) -> nn.Module:
     """
     module = revert_sync_batchnorm(family_of(cfg).registry.MODELS.build(cfg.model)).eval()
     if isinstance(module, EncoderDecoder):
-        if module.out_channels < 2:
+        if module.out_channels < 2 and not isinstance(module, MultiLabelEncoderDecoder):
             raise DataError(
                 f"{config}: a head with one output channel, expected one for each class and the background. Train "
-                "with out_channels=2."
+                "with out_channels=2, or a MultiLabelEncoderDecoder."
             )
         return module
     roi_head = module.roi_head if isinstance(module, TwoStageDetector) else None
