@@ -1,45 +1,16 @@
 # For a CPU: 10 minutes on two cores, from scratch. Convert with --short-edge 128: then nothing has to be resized.
 _base_ = "./mask2former_r50_1xb4-20k_isic2018-512x512.py"
-from lesionseg.engine.recipes import schedule
+from lesionseg.engine.recipes import schedule, small_images
 
 # Data
-crop_size = (128, 128)
-scale = (512, 128)  # (long edge at most, short edge)
-_seed, _load, _load_mask, _scale_crop, _flip, _photometric, _pack = _base_.train_pipeline
-# A few epochs from scratch: whole lesions and mild colours, but in every direction and at many sizes.
-affine = dict(
-    type="LesionAlbu",
-    transforms=[
-        # 4: the border reflects the picture (cv2.BORDER_REFLECT_101).
-        dict(type="Affine", scale=(0.75, 1.25), rotate=(-180, 180), border_mode=4, p=0.75),
-    ],
-)
-train_pipeline = [
-    _seed,
-    dict(_load, min_short_edge=128),
-    _load_mask,
-    dict(_scale_crop, scales=[128], max_size=scale[0], crop_size=crop_size),
-    _flip,
-    affine,
-    dict(_photometric, brightness_delta=16, contrast_range=(0.8, 1.2), saturation_range=(0.8, 1.2), hue_delta=6),
-    _pack,
-]
-_load, _resize, *_pack = _base_.test_pipeline
-test_resize = dict(_resize, scale=scale)
-test_pipeline = [_load, test_resize, *_pack]
-_load, _flip = _base_.tta_pipeline
-tta_pipeline = [_load, dict(_flip, transforms=[[test_resize], *_flip.transforms[1:]])]
-del _seed, _load, _load_mask, _scale_crop, _resize, _flip, _photometric, _pack
-train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+globals().update(small_images(_base_, 128))
 
 # Model
 width = 64
 num_heads = 4
 num_levels = 2  # of the features that are attended to: strides 8 and 16
 attention = dict(embed_dims=width, num_heads=num_heads)
-data_preprocessor = dict(size=crop_size)
+data_preprocessor = dict(size=(128, 128))
 model = dict(
     data_preprocessor=data_preprocessor,
     backbone=dict(

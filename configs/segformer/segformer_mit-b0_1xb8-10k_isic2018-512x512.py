@@ -2,9 +2,28 @@
 _base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "../_base_/isic2018.py"]
 from lesionseg.engine.recipes import schedule
 
+# Data and output
 globals().update(_base_.isic)
-globals().update(schedule(max_iters=20000, warmup_iters=1500, val_interval=1000))
 train_dataloader = dict(_base_.isic.train_dataloader, batch_size=8)
+num_classes = 1  # The lesion alone: findings have no background.
+
+# Model
 data_preprocessor = dict(size=_base_.isic.crop_size, test_cfg=dict(size_divisor=32))
-model = dict(data_preprocessor=data_preprocessor, decode_head=dict(num_classes=_base_.isic.num_classes))
+model = dict(
+    type="MultiLabelEncoderDecoder",
+    data_preprocessor=data_preprocessor,
+    decode_head=dict(
+        type="MultiLabelSegformerHead",
+        num_classes=num_classes,
+        loss_decode=[
+            # Focal loss, a mean over pixels most of which are easy, is some ten times smaller than Dice.
+            dict(type="MultiLabelFocalLoss", loss_weight=10.0),
+            dict(type="MultiLabelDiceLoss", loss_weight=1.0),
+        ],
+    ),
+)
+
+# Schedule: 10,000 x 8 images / 2594 = 31 epochs
+globals().update(schedule(max_iters=10000, warmup_iters=500, val_interval=1000))
+optim_wrapper = dict(constructor="GroupedOptimWrapperConstructor")
 auto_scale_lr = dict(base_batch_size=8)

@@ -57,3 +57,59 @@ def loaders(
     for split, pipeline in zip(_SPLITS, pipelines or (), strict=False):
         found[f"{split}_dataloader"]["dataset"]["pipeline"] = pipeline
     return dict(dataset, **found)
+
+
+def small_images(base: Any, edge: int) -> dict[str, Any]:
+    """Give pipelines and loaders for a short training from scratch on images of few pixels.
+
+    Whole lesions and mild colours, but in every direction and at many sizes: few epochs learn no more.
+
+    Args:
+        base: the config to change, whose pipelines are those of `configs/_base_/isic2018.py`.
+        edge: of the square that is cut out, in pixels; as long as the shorter edge of the images.
+
+    Returns:
+        top-level settings of a config by name.
+    """
+    crop_size, scale = (edge, edge), (4 * edge, edge)  # (long edge at most, short edge)
+    seed, load, load_mask, scale_crop, flip, photometric, pack = base.train_pipeline
+    # 4: the border reflects the picture (cv2.BORDER_REFLECT_101).
+    affine = dict(type="Affine", scale=(0.75, 1.25), rotate=(-180, 180), border_mode=4, p=0.75)
+    train_pipeline = [
+        seed,
+        dict(load, min_short_edge=edge),
+        load_mask,
+        dict(scale_crop, scales=[edge], max_size=scale[0], crop_size=crop_size),
+        flip,
+        dict(type="LesionAlbu", transforms=[affine]),
+        dict(photometric, brightness_delta=16, contrast_range=(0.8, 1.2), saturation_range=(0.8, 1.2), hue_delta=6),
+        pack,
+    ]
+    load, resize, *pack = base.test_pipeline
+    test_resize = dict(resize, scale=scale)
+    test_pipeline = [load, test_resize, *pack]
+    load, flips = base.tta_pipeline
+    return dict(
+        crop_size=crop_size,
+        train_pipeline=train_pipeline,
+        test_pipeline=test_pipeline,
+        tta_pipeline=[load, dict(flips, transforms=[[test_resize], *flips.transforms[1:]])],
+        train_dataloader=dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline)),
+        val_dataloader=dict(num_workers=1, dataset=dict(pipeline=test_pipeline)),
+        test_dataloader=dict(num_workers=1, dataset=dict(pipeline=test_pipeline)),
+    )
+
+
+def multi_label(findings: Sequence[str], **dataset: Any) -> dict[str, Any]:
+    """Give the loaders of training, validation and test a data set that tells several findings apart.
+
+    Args:
+        findings: their names, see `lesionseg.data.datasets.multi_label`.
+        dataset: other settings of the data set, such as `data_root`.
+
+    Returns:
+        top-level settings of a config by name.
+    """
+    settings = loaders(type="MultiLabelDataset", findings=tuple(findings), **dataset)
+    dataset_type = settings.pop("type")
+    return dict(settings, dataset_type=dataset_type)
