@@ -1,6 +1,7 @@
 """Holds every config to what its name and its parts promise."""
 
 import re
+import shutil
 from copy import deepcopy
 from functools import cache
 
@@ -49,7 +50,7 @@ instances = config_fixture(of_scope("mmdet"))
 
 
 def test_there_are_configs():
-    assert len(of_scope("mmseg")) >= 10
+    assert len(of_scope("mmseg")) >= 18
     assert len(of_scope("mmdet")) >= 7
     assert len(of_scope("mmseg")) + len(of_scope("mmdet")) == len(CONFIGS)
 
@@ -163,8 +164,12 @@ def test_splits_are_three(cfg):
             assert dataset.data_prefix.get("seg") == (None if split == "training" else expected[1])
 
 
-def test_two_classes_with_their_weights(semantic):
+def test_classes_are_those_of_the_data_with_their_weights(semantic):
     head = semantic.model.decode_head
+    if semantic.model.type == "MultiLabelEncoderDecoder":
+        assert head.num_classes == semantic.num_classes == len(semantic.train_dataloader.dataset.get("findings", [1]))
+        assert [loss.type for loss in head.loss_decode] == ["MultiLabelFocalLoss", "MultiLabelDiceLoss"]
+        return
     assert head.num_classes == 2
     if "loss_cls" in head:
         # The last weight is that of queries that match nothing.
@@ -209,16 +214,31 @@ def _batches(cfg, folder):
         yield split, settings.batch_size, next(iter(Runner.build_dataloader(settings, seed=0)))
 
 
-def test_semantic_model_and_loaders_build_and_take_a_batch(semantic, isic_folder):
+@pytest.fixture(scope="module")
+def skin_types(isic_folder, tmp_path_factory):
+    """A folder with three findings, of which each image has a mask of one."""
+    root = tmp_path_factory.mktemp("data") / "skin_types"
+    shutil.copytree(isic_folder / "images", root / "images")
+    for path in (isic_folder / "annotations").glob("*/*.png"):
+        for number, finding in enumerate(("acne", "hemo", "mela")):
+            folder = root / "annotations" / path.parent.name / finding
+            folder.mkdir(parents=True, exist_ok=True)
+            if int(path.stem[-1]) % 3 == number:
+                shutil.copy(path, folder)
+    return root
+
+
+def test_semantic_model_and_loaders_build_and_take_a_batch(semantic, isic_folder, skin_types):
     init_default_scope("mmseg")
     model = revert_sync_batchnorm(SEMANTIC_MODELS.build(semantic.model))
-    for split, size, batch in _batches(semantic, isic_folder):
+    findings = semantic.train_dataloader.dataset.get("findings", ["lesion"])
+    for split, size, batch in _batches(semantic, isic_folder if len(findings) == 1 else skin_types):
         data = model.data_preprocessor(batch, training=split == "train")
         assert data["inputs"].shape[0] == size
         if split == "train":
             assert tuple(data["inputs"].shape[2:]) == tuple(semantic.crop_size)
             labels = torch.cat([sample.gt_sem_seg.data.flatten() for sample in data["data_samples"]])
-            assert set(labels.unique().tolist()) == {0, 1}
+            assert set(labels.unique().tolist()) == {0, *(2**number for number in range(len(findings)))}
 
 
 def test_instance_model_and_loaders_build_and_take_a_batch(instances, coco_folder):
@@ -242,7 +262,7 @@ def test_instance_model_and_loaders_build_and_take_a_batch(instances, coco_folde
             np.testing.assert_allclose(truth.bboxes.numpy()[0], box, atol=max(image.shape) / 60)
 
 
-@pytest.mark.parametrize("name", ["segformer_mit-b0_1xb8-20k", "mask-rcnn_vit-s_fpn_1xb4-amp-scratch-10k"])
+@pytest.mark.parametrize("name", ["segformer_mit-b0_1xb8-10k_isic2018", "mask-rcnn_vit-s_fpn_1xb4-amp-scratch-10k"])
 def test_a_new_family_takes_few_lines_and_predicts(name, coco_folder):
     (path,) = (path for path in CONFIGS if path.stem.startswith(name))
     assert len([line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]) <= 15

@@ -53,10 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(coco_table(tested.coco))
     for note in tested.notes:
         print(note)
-    print(
-        f"scored {len({row.image for row in tested.table})} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in "
-        f"{tested.folder}"
-    )
+    images = len({row.image for row in tested.table})
+    print(f"scored {images} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in {tested.folder}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,16 @@
 # MiT-B0's weights, fetched at the start of a training, are NVIDIA's, for non-commercial use.
 _base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "../_base_/isic2018.py"]
-from lesionseg.engine.recipes import schedule
+from lesionseg.engine.recipes import focal_dice, schedule
 
 # Data and output
 globals().update(_base_.isic)
 train_dataloader = dict(_base_.isic.train_dataloader, batch_size=8)
-num_classes = 1  # The lesion alone: findings have no background.
+num_classes = 1  # the lesion: findings have no background
 
 # Model
 data_preprocessor = dict(size=_base_.isic.crop_size, test_cfg=dict(size_divisor=32))
-model = dict(
-    type="MultiLabelEncoderDecoder",
-    data_preprocessor=data_preprocessor,
-    decode_head=dict(
-        type="MultiLabelSegformerHead",
-        num_classes=num_classes,
-        loss_decode=[
-            # Focal loss, a mean over pixels most of which are easy, is some ten times smaller than Dice.
-            dict(type="MultiLabelFocalLoss", loss_weight=10.0),
-            dict(type="MultiLabelDiceLoss", loss_weight=1.0),
-        ],
-    ),
-)
+head = dict(type="MultiLabelSegformerHead", num_classes=num_classes, loss_decode=focal_dice())
+model = dict(type="MultiLabelEncoderDecoder", data_preprocessor=data_preprocessor, decode_head=head)
 
 # Schedule: 10,000 x 8 images / 2594 = 31 epochs
 globals().update(schedule(max_iters=10000, warmup_iters=500, val_interval=1000))

@@ -100,6 +100,23 @@ def small_images(base: Any, edge: int) -> dict[str, Any]:
     )
 
 
+def focal_dice(focal_weight: float = 10.0, dice_weight: float = 1.0) -> list[dict[str, Any]]:
+    """Give the losses of a head of `lesionseg.models.multi_label`.
+
+    Args:
+        focal_weight: of the focal loss. As a mean over pixels most of which are easy, it is some ten times smaller than
+            the other.
+        dice_weight: of the Dice loss.
+
+    Returns:
+        what `loss_decode` takes.
+    """
+    return [
+        dict(type="MultiLabelFocalLoss", loss_weight=focal_weight),
+        dict(type="MultiLabelDiceLoss", loss_weight=dice_weight),
+    ]
+
+
 def multi_label(findings: Sequence[str], **dataset: Any) -> dict[str, Any]:
     """Give the loaders of training, validation and test a data set that tells several findings apart.
 
