@@ -16,6 +16,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--height", type=positive, default=192, help="in pixels")
     parser.add_argument("--width", type=positive, default=256, help="in pixels")
     parser.add_argument("--seed", type=count, default=0, help="another seed draws other pictures")
+    parser.add_argument(
+        "--close-ups",
+        action="store_true",
+        help="skin with small red spots, under 1 %% of the picture, in place of dermoscopic lesions",
+    )
     return parser.parse_args(argv)
 
 
@@ -24,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from lesionseg.data.phantoms.phantom import draw_release
 
-    draw_release(args.out, args.training, args.validation, args.test, args.seed, args.height, args.width)
-    print(f"drew {args.training + args.validation + args.test} pictures and their masks into {args.out}")
+    counts = (args.training, args.validation, args.test)
+    draw_release(args.out, *counts, args.seed, args.height, args.width, args.close_ups)
+    print(f"drew {sum(counts)} pictures and their masks into {args.out}")
 
 
 if __name__ == "__main__":

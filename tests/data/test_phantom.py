@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lesionseg.data.phantoms.close_up import draw_close_up
 from lesionseg.data.phantoms.phantom import LARGEST_SHARE, SMALLEST_SHARE, draw_phantom, draw_release
 from lesionseg.errors import DataError
 
@@ -32,6 +33,20 @@ def test_shapes_and_types(height, width):
 def test_too_small_and_too_large(height, width, fault):
     with pytest.raises(DataError, match=rf"{height} x {width} pixels: too {fault}, expected 32 to 4096 each way"):
         draw_phantom(0, height, width)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 33), (72, 96), (192, 128)])
+def test_close_ups_have_small_red_spots(height, width):
+    reds = []
+    for seed in range(20):
+        image, mask = draw_close_up(seed, height, width)
+        assert (image.shape, mask.shape) == ((height, width, 3), (height, width))
+        assert 0.002 <= np.mean(mask == 255) <= 0.009
+        assert np.mean(mask == 0) == 1 - np.mean(mask == 255)
+        around = cv2.dilate(mask, np.ones((9, 9), np.uint8)) != mask
+        # Blood takes green and leaves red.
+        reds.append([image[where].mean(0)[1] / image[where].mean(0)[2] for where in (mask > 0, around)])
+    assert np.mean([spot < skin for spot, skin in reds]) > 0.9
 
 
 def test_masks_hold_0_and_255_only(phantoms):

@@ -17,6 +17,7 @@ import numpy as np
 
 from lesionseg import __version__
 from lesionseg.data.names import mask_file
+from lesionseg.data.phantoms.close_up import draw_close_up
 from lesionseg.data.phantoms.skin import (
     HAEMOGLOBIN,
     MELANIN,
@@ -82,11 +83,7 @@ def draw_phantom(seed: int, height: int, width: int) -> tuple[np.ndarray, np.nda
         >>> image.shape, mask.shape
         ((60, 80, 3), (60, 80))
     """
-    if min(height, width) < _SHORTEST or max(height, width) > _LONGEST:
-        raise DataError(
-            f"a phantom of {height} x {width} pixels: too {'small' if min(height, width) < _SHORTEST else 'large'}, "
-            f"expected {_SHORTEST} to {_LONGEST} each way. Choose another --height and --width."
-        )
+    _check_size(height, width)
     rng = np.random.default_rng(seed)
     lesion = _draw_shape(rng, (height, width))
     while not SMALLEST_SHARE <= lesion.mean() <= LARGEST_SHARE:
@@ -109,6 +106,7 @@ def draw_release(
     seed: int = 0,
     height: int = 192,
     width: int = 256,
+    close_ups: bool = False,
 ) -> None:
     """Write phantoms as a release with the folders and names of ISIC 2018 Task 1, all of it or nothing.
 
@@ -123,6 +121,7 @@ def draw_release(
         seed: at least 0; another one gives other images.
         height: of the images, in pixels.
         width: of the images, in pixels.
+        close_ups: draw close-ups of skin with small red spots in place of dermoscopic lesions.
 
     Raises:
         DataError: the folder holds something already, there would be no images, or they would be too small
@@ -138,13 +137,15 @@ def draw_release(
             f"{folder}: {training}, {validation} and {test} images, expected 1 to {_MOST_IMAGES} in all. Correct them."
         )
     splits = [split for split, count in counts.items() for _ in range(count)]
+    _check_size(height, width)
+    draw = draw_close_up if close_ups else draw_phantom
     with write_aside(folder) as aside:
         aside.mkdir()
         for split in dict.fromkeys(splits):
             _make_split_folders(aside, split)
 
         def write_pair(number: int) -> None:
-            image, mask = draw_phantom(seed * _MOST_IMAGES + number, height, width)
+            image, mask = draw(seed * _MOST_IMAGES + number, height, width)
             inputs, truths = _split_folders(aside, splits[number])
             _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
             id = f"ISIC_{number:07d}"
@@ -153,6 +154,14 @@ def draw_release(
 
         for _ in map_files(write_pair, range(len(splits)), "drawing"):
             pass
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < _SHORTEST or max(height, width) > _LONGEST:
+        raise DataError(
+            f"a phantom of {height} x {width} pixels: too {'small' if min(height, width) < _SHORTEST else 'large'}, "
+            f"expected {_SHORTEST} to {_LONGEST} each way. Choose another --height and --width."
+        )
 
 
 def _split_folders(folder: Path, split: str) -> tuple[Path, Path]:
