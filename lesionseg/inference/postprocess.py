@@ -1,7 +1,4 @@
-"""What may be done to a predicted mask: fill holes, drop small parts, keep the largest one, smooth the edge.
-
-Parts are 8-connected, as everywhere in this project; holes are 4-connected, so that a diagonal line is closed.
-"""
+"""What may be done to a predicted mask: fill holes, drop small parts, keep the largest one, smooth the edge."""
 
 from dataclasses import dataclass
 
@@ -9,6 +6,7 @@ import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
+from lesionseg.pixels.parts import drop_small, fill_holes, largest_component
 
 # In standard deviations: what a Gaussian has left further out moves no pixel across one half.
 _REACH = 4
@@ -25,9 +23,10 @@ class PostProcessing:
 
     Attributes:
         smooth: strength for `smooth`; 1 and above in pixels, below 1 as a share of the image's shorter edge.
-        fill_holes: see `fill_holes`.
-        min_area: least area of a part for `drop_small`; 1 and above in pixels, below 1 as a share of the image.
-        largest: see `largest_component`.
+        fill_holes: see `lesionseg.pixels.parts.fill_holes`.
+        min_area: least area of a part for `lesionseg.pixels.parts.drop_small`; 1 and above in pixels, below 1 as a
+            share of the image.
+        largest: see `lesionseg.pixels.parts.largest_component`.
 
     Raises:
         DataError: a negative strength or area, or a strength above `MOST_SMOOTH`.
@@ -61,33 +60,6 @@ class PostProcessing:
         return largest_component(mask) if self.largest else mask
 
 
-def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Add what a mask encloses.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        (H, W) bool, True also where no 4-connected way leads out of the picture without crossing the mask.
-    """
-    # With a frame, the outside is in one piece.
-    framed = np.pad(mask, 1).view(np.uint8)
-    cv2.floodFill(framed, None, (0, 0), 2)
-    return framed[1:-1, 1:-1] != 2
-
-
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Keep the part with the most pixels, the first of several, or nothing of an empty mask: (H, W) bool."""
-    labels, areas = _components(mask)
-    return labels == areas.argmax() + 1
-
-
-def drop_small(mask: np.ndarray, min_area: float) -> np.ndarray:
-    """Take away parts of fewer than `min_area` pixels: (H, W) bool."""
-    labels, areas = _components(mask)
-    return np.concatenate([[False], areas >= min_area])[labels]
-
-
 def smooth(mask: np.ndarray, sigma: float) -> np.ndarray:
     """Round off a mask's edge: a pixel is True where more than half of what lies around it is, by a Gaussian.
 
@@ -119,10 +91,3 @@ def _blur(soft: np.ndarray, sigma: float) -> np.ndarray:
     edge = 2 * int(np.ceil(_REACH * sigma / factor)) + 1
     soft = cv2.GaussianBlur(soft, (edge, edge), sigma / factor, borderType=cv2.BORDER_REPLICATE)
     return soft if factor == 1 else cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Label the parts of a mask: (H, W) int32, 0 = none, and the area of each from label 1 on; at least one area."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    areas = boxes[1:, cv2.CC_STAT_AREA]
-    return labels, areas if len(areas) else np.zeros(1, int)
