@@ -22,6 +22,7 @@ EXAMPLES = (
     "data.phantoms.phantom.draw_phantom",
     "data.release.convert.convert",
     "data.release.layouts.isic.find_release",
+    "data.release.layouts.marked.find_marked",
     "data.release.layouts.pairs.find_pairs",
     "engine.config.Options",
     "engine.config.load_config",
@@ -33,6 +34,7 @@ EXAMPLES = (
     "inference.opening.open_finder",
     "inference.postprocess.PostProcessing",
     "inference.segmenter.Segmenter",
+    "pixels.marking.difference",
 )
 # They take a training.
 NOT_RUN = ("commands.test.evaluate", "commands.train.train")
@@ -65,6 +67,9 @@ def folder(tmp_path, monkeypatch):
             (tmp_path / root / kind).mkdir(parents=True)
             for number, name in enumerate(names):
                 cv2.imwrite(str(tmp_path / root / kind / name), draw_pair(number)[kind == masks])
+    (tmp_path / "data/raw/marked").mkdir()
+    for name in ("0001_org_acne.jpg", "0001_39_acne.jpg"):
+        (tmp_path / "data/raw/marked" / name).touch()
     masks_to_coco(tmp_path / "data/MINE")
     shutil.move(tmp_path / "data/MINE/annotations/instances_training.json", tmp_path / "annotated.json")
     shutil.copy(tmp_path / "data/MINE/images/training/a.jpg", tmp_path)

@@ -1,4 +1,4 @@
-"""Turn a release of ISIC 2016, 2017 or 2018, or any images with masks, into a data set folder."""
+"""Turn a release of ISIC 2016, 2017 or 2018, any images with masks, or marked photographs into a data set folder."""
 
 import argparse
 import re
@@ -9,8 +9,10 @@ from fractions import Fraction
 from lesionseg.cli import name, path_object, positive, tool
 from lesionseg.commands.convert import Conversion, run_conversion
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.layouts import ISIC, LAYOUTS
+from lesionseg.data.release.layouts import ISIC, LAYOUTS, MARKED, PAIRS
 from lesionseg.data.release.layouts.isic import RELEASES
+from lesionseg.data.release.layouts.marked import THRESHOLDS
+from lesionseg.data.release.layouts.pairs import FINDING
 from lesionseg.data.release.listing import SPLITS
 
 EPILOG = """\
@@ -27,12 +29,20 @@ examples:
     python tools/convert_isic.py data/raw/ph2 data/ph2 --layout pairs \\
       --images '*/*_Dermoscopic_Image' --masks '*/*_lesion' --mask-suffix _lesion
 
+  images of several findings, each with masks in folders of its own, <finding>_test/label:
+    python tools/convert_isic.py data/raw/skin data/skin --layout pairs --images '{finding}_test/image' \\
+      --masks '{finding}_test/label' --mask-suffix _mask
+  photographs as taken, 0001_org_acne.jpg, and as marked by hand, 0001_39_acne.jpg; the masks are where they differ:
+    python tools/convert_isic.py data/raw/marked data/marked --layout marked --threshold acne=20 hemo=10 mela=22
+
   masks of class numbers, where 1 is the lesion, or drawn in red:
     python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground 1
     python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground '#ff0000'
 
 OUT gets images/<split>/<id>.jpg, annotations/<split>/<id>.png with masks of 0 and 255, splits/<split>.txt,
-and index.csv with the size, lesion share and number of components of every released pair.
+and index.csv with the size, lesion share and number of components of every released pair. Where findings are told
+apart, masks are annotations/<split>/<finding>/<id>.png: one that is not there was not looked for, a black one has none.
+Marked photographs also get marks.jpg, a contact sheet of them and their masks.
 Files are copied, without taking space where the disk can share blocks (Btrfs, XFS), so RAW stays as it is whatever
 is done to OUT. With --link they are the very files of RAW: editing one in place then changes the original.
 """
@@ -78,7 +88,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=positive,
         help="refuse pictures of more pixels, which may take all memory (default: 268435456, as 16384x16384)",
     )
-    parser.add_argument("--layout", choices=LAYOUTS, default=ISIC, help="a release (default), or any images and masks")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=ISIC,
+        help="a release (default), any images and masks, or photographs as taken and as marked",
+    )
 
     _add_mask_arguments(parser.add_argument_group("masks that are not gray 0 = skin and 255 = lesion"))
 
@@ -91,16 +106,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="only these of training,validation,test (default: all there)",
     )
 
-    pairs = parser.add_argument_group("--layout pairs")
+    pairs = parser.add_argument_group("--layout pairs, and --layout marked where the photographs lie in two folders")
     pairs.add_argument(
         "--images",
         metavar="DIR",
         type=name,
         help="folder of the images, from RAW, or a quoted pattern such as '*/image' for several; sub-folders become "
-        "part of the ids (default: the folder in RAW that is called like images)",
+        "part of the ids (default: the folder in RAW that is called like images); of marked photographs those as taken",
     )
     pairs.add_argument(
-        "--masks", metavar="DIR", type=name, help="the same for the masks; may be the folder of the images"
+        "--masks",
+        metavar="DIR",
+        type=name,
+        help="the same for the masks, or the photographs as marked; may be the folder of the images. {finding} in it, "
+        "such as 'masks/{finding}', stands for a folder a finding and is no part of the ids",
     )
     pairs.add_argument(
         "--mask-suffix",
@@ -108,6 +127,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=MASK_ENDING,
         help="what ends the names of masks; those without it are taken as they are (default: %(default)s)",
     )
+
+    marked = parser.add_argument_group("--layout marked")
+    marked.add_argument(
+        "--threshold",
+        metavar="FINDING=N",
+        nargs="+",
+        type=_threshold,
+        help="what is marked differs from the photograph as taken by more than that, of 255; mela in gray, all others "
+        "in the channel that differs most. N or auto alone are for all others, auto is Otsu's threshold of each "
+        f"picture (default: {' '.join(f'{name}={value}' for name, value in THRESHOLDS.items() if name)}, "
+        f"others {THRESHOLDS['']})",
+    )
+    marked.add_argument("--fill-outlines", action="store_true", help="what a closed outline encloses is lesion too")
 
     split = parser.add_argument_group("random split, for data without an official one")
     split.add_argument(
@@ -154,15 +186,30 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    other = {"isic": ["images", "masks", "mask_suffix"], "pairs": ["year", "splits"]}[args.layout]
+    of_layouts = {
+        "year": [ISIC],
+        "splits": [ISIC],
+        "images": [PAIRS, MARKED],
+        "masks": [PAIRS, MARKED],
+        "mask_suffix": [PAIRS, MARKED],
+        "threshold": [MARKED],
+        "fill_outlines": [MARKED],
+        "foreground": [ISIC, PAIRS],
+        "inverted": [ISIC, PAIRS],
+    }
+    misplaced = [option for option, layouts in of_layouts.items() if args.layout not in layouts]
     for option, needed in [
-        *((option, "--layout isic" if args.layout == "pairs" else "--layout pairs") for option in other),
+        *((option, f"--layout {' or '.join(of_layouts[option])}") for option in misplaced),
         *([] if args.split else [("group_csv", "--split"), ("seed", "--split")]),
         *([] if args.group_csv else [("group_column", "--group-csv")]),
         *([] if args.foreground else [("background", "--foreground")]),
+        *([] if args.images or args.layout != MARKED else [("masks", "--images")]),
+        *([] if args.masks or args.layout != MARKED else [("images", "--masks")]),
     ]:
         if getattr(args, option) != parser.get_default(option):
             parser.error(f"--{option.replace('_', '-')} needs {needed}")
+    if FINDING in (args.images or "") and FINDING not in (args.masks or ""):
+        parser.error(f"--images with {FINDING} needs --masks with it")
     if args.background:
         from lesionseg.pixels.foreground import Foreground, Marks
 
@@ -170,6 +217,14 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             Foreground(Marks.parse(args.foreground), Marks.parse(args.background))
         except ValueError as error:
             parser.error(f"argument --background: {error}")
+    args.threshold = dict(args.threshold or [])
+
+
+def _threshold(text: str) -> tuple[str, int | None]:
+    finding, _, number = text.rpartition("=")
+    if number != "auto" and not (re.fullmatch("[0-9]{1,3}", number) and int(number) < 255):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected acne=20, 20 or auto, with numbers from 0 to 254")
+    return finding.lower(), None if number == "auto" else int(number)
 
 
 def _marks(text: str) -> str:

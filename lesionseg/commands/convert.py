@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.layouts import ISIC, PAIRS
+from lesionseg.data.release.layouts import ISIC, MARKED, PAIRS
 from lesionseg.data.release.layouts.isic import find_release
+from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.data.release.listing import Listing
 from lesionseg.data.release.splits import split_again
@@ -24,7 +25,9 @@ class Conversion:
         out: the data set folder to make.
         layout: one of `lesionseg.data.release.layouts.LAYOUTS`.
         year, splits: of a release.
-        images, masks, mask_suffix: of any images and masks.
+        images, masks, mask_suffix: of any images and masks, or of photographs as taken and as marked.
+        threshold, fill_outlines: of marked photographs, as `lesionseg.pixels.marking.Marking` takes them; findings that
+            `threshold` does not name have those of `lesionseg.data.release.layouts.marked`.
         split: split -> its share of the images; None leaves the splits as they are.
         seed, group_csv, group_column: of a random split.
         short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
@@ -45,6 +48,8 @@ class Conversion:
     images: str | None = None
     masks: str | None = None
     mask_suffix: str = MASK_ENDING
+    threshold: Mapping[str, int | None] = field(default_factory=dict)
+    fill_outlines: bool = False
     split: Mapping[str, Fraction] | None = None
     seed: int = 0
     group_csv: Path | None = None
@@ -68,14 +73,23 @@ def run_conversion(job: Conversion) -> None:
     """
     listing = _list(job)
     # After the input was looked at: a wrong path is told before OpenCV is loaded.
-    from lesionseg.data.release.convert import Reading, convert
+    from lesionseg.data.release.convert import convert
+    from lesionseg.data.release.convert_image import Reading
     from lesionseg.pixels.foreground import Foreground, Marks
+    from lesionseg.pixels.marking import Marking
     from lesionseg.pixels.pictures import MAX_PIXELS
 
     for note in listing.notes:
         print(f"note: {note}", file=sys.stderr)
     lesion, other = (None if text is None else Marks.parse(text) for text in (job.foreground, job.background))
-    reading = Reading(Foreground(lesion, other) if lesion else None, job.inverted, job.max_pixels or MAX_PIXELS)
+    marking = None
+    if job.layout == MARKED:
+        # A threshold without a name is that of all others.
+        thresholds = job.threshold if "" in job.threshold else {**THRESHOLDS, **job.threshold}
+        marking = Marking(thresholds, job.fill_outlines)
+    reading = Reading(
+        Foreground(lesion, other) if lesion else None, job.inverted, job.max_pixels or MAX_PIXELS, marking
+    )
     made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -87,6 +101,8 @@ def run_conversion(job: Conversion) -> None:
 def _list(job: Conversion) -> Listing:
     if job.layout == PAIRS:
         listing = find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
+    elif job.layout == MARKED:
+        listing = find_marked(job.raw, job.images, job.masks, job.mask_suffix)
     else:
         listing = find_release(job.raw, job.year, job.splits)
     if job.split:

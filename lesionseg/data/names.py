@@ -132,6 +132,16 @@ def mask_file(id: str) -> str:
     return f"{id}{MASK_ENDING}.png"
 
 
+def with_finding(id: str, finding: str) -> str:
+    """What a message calls a mask.
+
+    Example:
+        >>> with_finding("0001", "acne"), with_finding("0001", "")
+        ('0001 (acne)', '0001')
+    """
+    return f"{id} ({finding})" if finding else id
+
+
 def without_ending(id: str, ending: str = MASK_ENDING) -> str | None:
     """The id of the image that a mask of this id belongs to; None where it does not end so, in whatever capitals."""
     return id[: -len(ending)] if ending and id.lower().endswith(ending.lower()) else None

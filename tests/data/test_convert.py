@@ -26,7 +26,7 @@ from drawn_release import (
 from helpers import ROOT, draw_pair
 from PIL import Image
 
-from lesionseg.data.release import convert as convert_module
+from lesionseg.data.release import convert_image as convert_module
 from lesionseg.data.release.layouts.isic import RELEASES
 from lesionseg.pixels.masks import read_mask
 

@@ -15,6 +15,7 @@ from drawn_release import (
 )
 
 from lesionseg.data.release import convert as convert_module
+from lesionseg.data.release import convert_image as image_module
 from lesionseg.data.release.layouts.isic import RELEASES
 
 IMAGES, MASKS = RELEASES[2018]["training"]
@@ -126,7 +127,7 @@ def test_a_full_disk_is_foreseen(raw, out, run, monkeypatch):
 
 
 def test_a_disk_that_fills_up(raw, out, run, monkeypatch):
-    write_really, sizes = convert_module._write, []
+    write_really, sizes = image_module.write, []
 
     def write(path, data):
         sizes.append(len(data))
@@ -134,7 +135,7 @@ def test_a_disk_that_fills_up(raw, out, run, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_really(path, data)
 
-    monkeypatch.setattr(convert_module, "_write", write)
+    monkeypatch.setattr(image_module, "write", write)
     (line,) = failure(run, out, raw, out, "--short-edge", 40)
     assert "No space left on device" in line
 

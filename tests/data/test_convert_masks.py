@@ -10,7 +10,7 @@ import pytest
 from drawn_release import image_bytes, mask_bytes, write_folder, write_release
 from helpers import draw_pair, load_tool
 
-from lesionseg.data.release import convert as convert_module
+from lesionseg.data.release import convert_image as convert_module
 from lesionseg.data.release.layouts.isic import RELEASES
 
 

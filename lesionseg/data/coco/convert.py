@@ -18,9 +18,9 @@ from lesionseg import __version__
 from lesionseg.data.coco.derive import make_plain
 from lesionseg.data.coco.lists import category_ids, check_lists, mask_name, read_lists
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
-from lesionseg.data.names import MASK_SUFFIXES, image_id, is_picture, mask_id
-from lesionseg.data.release.listing import SPLITS, Listing, Named, Pair
-from lesionseg.data.sources import Source, is_clutter, list_files
+from lesionseg.data.release.layouts.data_set import find_data_set
+from lesionseg.data.release.listing import SPLITS, Listing, Pair
+from lesionseg.data.sources import is_clutter, list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import lock, lock_folder, write_aside, written_path
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
@@ -94,7 +94,12 @@ def masks_to_coco(folder: str | PathLike, style: Style = Style(), overwrite: boo
         raise DataError(
             f"{folder}: a file, expected a data set folder. Name the folder, or add --to-masks OUT to draw a COCO file."
         )
-    listing = _list_splits(folder)
+    listing = find_data_set(folder)
+    if findings := sorted({pair.finding for pair in listing.pairs} - {""}):
+        raise DataError(
+            f"{folder}: a mask for each finding ({first_names(findings)}), expected one mask an image. Make a data set "
+            "folder of one finding, with its masks in annotations/<split>."
+        )
     if not listing.pairs:
         raise DataError(*listing.faults)
     with lock_folder(folder / "annotations", "masks2coco"):
@@ -203,38 +208,6 @@ def _same_folder(folder: Path) -> Iterator[Path]:
 
 def _already_there(out: Path) -> DataError:
     return DataError(f"{out}: already there, expected a new or empty folder. Remove it or choose another.")
-
-
-def _list_splits(folder: Path) -> Listing:
-    listing = Listing([folder])
-    for split in SPLITS:
-        images, masks = folder / "images" / split, folder / "annotations" / split
-        image_ids = _named(images, _picture_id, "picture", listing)
-        mask_ids = _named(masks, mask_id, "mask", listing)
-        if image_ids or mask_ids:
-            listing.match(
-                split,
-                Named(images, image_ids),
-                Named(masks, mask_ids),
-                expected=("<id>.jpg or another picture", f"<id>{' or <id>'.join(MASK_SUFFIXES)}"),
-                advice="Put them there, or take their partners away.",
-            )
-    if not listing.pairs and not listing.faults:
-        listing.faults.append(
-            f"{folder}: no pictures in images/{{{','.join(SPLITS)}}}, expected a data set folder. "
-            "Make one with tools/convert_isic.py."
-        )
-    return listing
-
-
-def _named(part: Path, to_id: Callable[[str], str | None], what: str, listing: Listing) -> list[tuple[str, Source]]:
-    ids = [(to_id(source.name), source) for source in list_files(part)] if part.is_dir() else []
-    listing.note_left_out((source for id, source in ids if id is None), what)
-    return [(id, source) for id, source in ids if id is not None]
-
-
-def _picture_id(name: str) -> str | None:
-    return image_id(name) if is_picture(name) else None
 
 
 def _json_path(folder: Path, split: str) -> Path:

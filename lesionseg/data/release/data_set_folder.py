@@ -1,6 +1,7 @@
 """A data set folder on disk: its layout, its lists, and how it comes to be all at once.
 
 images/{training,validation,test}/<id>.jpg         annotations/{training,validation,test}/<id>.png
+                                                   or .../<finding>/<id>.png, where findings are told apart
 splits/{training,validation,test}.txt              index.csv
 """
 
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lesionseg.errors import DataError
 from lesionseg.files import exchange, lock
@@ -30,6 +31,7 @@ class Record:
         width, height: pixels of the released image, upright, also where the copy is smaller.
         lesion_share: lesion pixels / all pixels of the released mask, in [0, 1].
         components: 8-connected components of the released mask.
+        finding: what the mask shows; "" where that is not told apart, and without a column where it is so in all rows.
     """
 
     id: str
@@ -40,14 +42,23 @@ class Record:
     height: int
     lesion_share: float
     components: int
+    finding: str = ""
+
+
+def mask_path(split: str, finding: str, id: str) -> str:
+    """Where a mask lies in a data set folder."""
+    return str(PurePosixPath("annotations", split, finding, f"{id}.png"))
 
 
 def write_lists(folder: Path, records: Sequence[Record]) -> None:
     """Write index.csv and splits/*.txt, an id a line, in the order of the records."""
-    (folder / INDEX).write_text(csv_text(_HEADER, map(asdict, records), digits=6), encoding="utf-8")
-    ids = defaultdict(list)
+    header = [name for name in _HEADER if name != "finding" or any(record.finding for record in records)]
+    rows = ({name: value for name, value in asdict(record).items() if name in header} for record in records)
+    (folder / INDEX).write_text(csv_text(header, rows, digits=6), encoding="utf-8")
+    # In order, and each once, however many masks it has.
+    ids: dict[str, dict[str, None]] = defaultdict(dict)
     for record in records:
-        ids[record.split].append(record.id)
+        ids[record.split][record.id] = None
     (folder / "splits").mkdir()
     for split, names in ids.items():
         (folder / "splits" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -120,8 +131,10 @@ def _restore(old: Path, out: Path) -> None:
 
 
 _HEADER = [field.name for field in fields(Record)]
+# Of a data set without findings, and the beginning of that of every other.
+_SHORT_HEADER = ",".join(_HEADER[:-1])
 
 
 def _is_data_set(folder: Path) -> bool:
     index = folder / INDEX
-    return index.is_file() and index.read_bytes().startswith(f"{','.join(_HEADER)}\n".encode())
+    return index.is_file() and index.read_bytes().startswith(_SHORT_HEADER.encode())

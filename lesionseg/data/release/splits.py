@@ -29,7 +29,7 @@ def split_again(
         DataError: the table of groups is not fit, or a split would be empty.
         OSError: the table cannot be read.
     """
-    ids = [pair.id for pair in listing.pairs]
+    ids = list(dict.fromkeys(pair.id for pair in listing.pairs))
     groups = read_groups(group_csv, ids, group_column) if group_csv else {}
     if group_csv and len(groups) < len(ids):
         listing.notes.append(f"{group_csv}: {len(ids) - len(groups)} images have an empty group, each counts as one")
@@ -56,23 +56,25 @@ def random_splits(
     Raises:
         DataError: a split would be empty.
     """
+    images = len({pair.id for pair in pairs})
     members = defaultdict(list)
     for pair in pairs:
         members[("group", groups[pair.id]) if groups and pair.id in groups else ("image", pair.id)].append(pair)
     order = sorted(members, key=lambda group: hashlib.sha256(repr((seed, *group)).encode()).digest())
     splits: dict[str, list[Pair]] = {split: [] for split in fractions}
+    # Not pairs: an image may have a mask for each of several findings.
+    counts = dict.fromkeys(fractions, 0)
     for group in order:
         # At a tie the smaller split comes first, so that two images at 3:1 do not both go to training.
-        lack = {
-            split: (share * len(pairs) - len(splits[split]), -len(splits[split])) for split, share in fractions.items()
-        }
+        lack = {split: (share * images - counts[split], -counts[split]) for split, share in fractions.items()}
         split = max(lack, key=lack.__getitem__)
         splits[split] += [replace(pair, split=split) for pair in members[group]]
+        counts[split] += len({pair.id for pair in members[group]})
     empty = [split for split, assigned in splits.items() if not assigned]
     if empty:
         step = "Choose other fractions." if len(members) >= len(splits) else "Add images of other groups."
         raise DataError(
-            f"--split: {len(pairs)} images in {len(members)} groups leave {' and '.join(empty)} empty, "
+            f"--split: {images} images in {len(members)} groups leave {' and '.join(empty)} empty, "
             f"expected images in every split. {step}"
         )
     return [pair for assigned in splits.values() for pair in sorted(assigned, key=lambda pair: pair.id)]

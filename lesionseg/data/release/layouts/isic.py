@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lesionseg.data.names import MASK_ENDING, image_id, is_picture, without_ending
-from lesionseg.data.release.listing import SPLITS, Listing, Named
+from lesionseg.data.release.listing import SPLITS, Found, Listing, Named
 from lesionseg.data.sources import Archive, Source, list_files, walk
 from lesionseg.errors import DataError, first_names
 
@@ -73,7 +73,7 @@ def find_release(raw: Path, year: int | None = None, splits: Sequence[str] | Non
                 f"{raw}: ISIC {year} was released without {split} split, expected one of {', '.join(release)}. "
                 "Leave it out of --splits."
             )
-    _check_one_split_an_id(listing)
+    listing.check_one_split_an_id("Extract the archives again, or leave a split out with --splits.")
     return listing
 
 
@@ -158,25 +158,13 @@ def _sources(part: Path) -> list[Source]:
 
 def _with_ids(
     listing: Listing, sources: Sequence[Source], to_id: Callable[[Source], str | None], what: str
-) -> list[tuple[str, Source]]:
+) -> list[Found]:
     """The files that are what they should be, with their ids; the others are noted."""
     ids = [(to_id(source) if is_picture(source.name) else None, source) for source in sources]
     listing.note_left_out([source for id, source in ids if id is None], what)
-    return [(id, source) for id, source in ids if id is not None]
+    return [Found(id, source) for id, source in ids if id is not None]
 
 
 def _file_id(source: Source) -> str:
     """A release's ids are unique, whatever folders its files were extracted into, or packed in by Windows."""
     return image_id(source.name.replace("\\", "/").rpartition("/")[2])
-
-
-def _check_one_split_an_id(listing: Listing) -> None:
-    splits = defaultdict(list)
-    for pair in listing.pairs:
-        splits[pair.id].append(pair.split)
-    shared = [f"{id} in {' and '.join(found)}" for id, found in splits.items() if len(found) > 1]
-    if shared:
-        listing.faults.append(
-            f"{listing.roots[0]}: {len(shared)} of {len(splits)} ids are in two splits ({first_names(shared)}), "
-            "expected each in one. Extract the archives again, or leave a split out with --splits."
-        )

@@ -1,10 +1,12 @@
 """Images and their masks: which belongs to which, in any two folders."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from lesionseg.data.names import image_id, is_picture, plain, without_ending
-from lesionseg.data.release.listing import Listing, Named
+from lesionseg.data.release.listing import Found, Listing, Named
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
@@ -12,20 +14,49 @@ _IMAGE_WORDS = ("image", "img", "input", "photo")
 _MASK_WORDS = ("mask", "label", "segment", "groundtruth", "ground_truth", "annotation")
 
 
+# Stands, in a pattern, for the folders of one finding each.
+FINDING = "{finding}"
+
+
+class Files(NamedTuple):
+    """The images and masks of any two folder trees.
+
+    Attributes:
+        listing: without pairs yet, with notes.
+        images, masks: where they lie, and what they are.
+    """
+
+    listing: Listing
+    images: Named
+    masks: Named
+
+    def match(self, expected: tuple[str, str], kinds: tuple[str, str] = ("image", "mask")) -> Listing:
+        """Pair them; where not one id agrees, because sub-folders differ, by their file names alone.
+
+        Args:
+            expected, kinds: see `Listing.match`.
+        """
+        images, masks = self.images, self.masks
+        ids = [{file.id for file in named.sources} for named in (images, masks)]
+        if all(ids) and not ids[0] & ids[1]:
+            raw = self.listing.roots[0]
+            self.listing.notes.append(
+                f"{raw}: sub-folders of images and masks differ, so they are paired by file name alone"
+            )
+            images, masks = (
+                Named(named.where, [file._replace(id=PurePosixPath(file.id).name) for file in named.sources])
+                for named in (images, masks)
+            )
+        advice = "Check --images, --masks and --mask-suffix, or complete the folders."
+        self.listing.match("training", images, masks, expected, advice, kinds)
+        return self.listing
+
+
 def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, mask_suffix: str = "") -> Listing:
-    """List the pairs of two folder trees, or of one tree that holds both.
+    """List the pairs of two folder trees, or of one tree that holds both; see `find_files`.
 
-    The id of an image is its path below the image folder without extension, and that of a mask its path
-    below the mask folder without extension and `mask_suffix`. Where not one path agrees, because images
-    and masks are sorted into different sub-folders, both go by their file names alone.
-
-    Args:
-        raw: the folder that relative names start from.
-        images, masks: a folder, or a pattern such as `*/image` that stands for several; the ids then begin
-            with the folders that the pattern's wildcards stand for, the last folder apart. The folder of
-            the one may lie in that of the other, or be the same. Without a name, `raw` has to hold exactly
-            one folder that is called like images, or masks.
-        mask_suffix: what ends the file names of masks, `_lesion`; a mask without it is taken as it is.
+    Where not one path agrees, because images and masks are sorted into different sub-folders, both go by their file
+    names alone.
 
     Raises:
         DataError: there are no such folders.
@@ -36,6 +67,29 @@ def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, m
         >>> [pair.id for pair in listing.pairs]
         ['a', 'b']
     """
+    files = find_files(raw, images, masks, mask_suffix)
+    return files.match(("<id>.jpg or another picture", f"<id>{mask_suffix}.png or another picture"))
+
+
+def find_files(raw: Path, images: str | None = None, masks: str | None = None, mask_suffix: str = "") -> Files:
+    """Find images and masks, and what they are called.
+
+    The id of an image is its path below the image folder without extension, and that of a mask its path
+    below the mask folder without extension and `mask_suffix`.
+
+    Args:
+        raw: the folder that relative names start from.
+        images, masks: a folder, or a pattern such as `*/image` that stands for several; the ids then begin
+            with the folders that the pattern's wildcards stand for, the last folder apart. `{finding}` in it stands
+            for what the masks of a folder show, and is no part of the ids. The folder of the one may lie in that of
+            the other, or be the same. Without a name, `raw` has to hold exactly one folder that is called like
+            images, or masks.
+        mask_suffix: what ends the file names of masks, `_lesion`; a mask without it is taken as it is.
+
+    Raises:
+        DataError: there are no such folders.
+        OSError: a folder cannot be read.
+    """
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder, expected one with images and masks. Check the path.")
     if any(Path(name).is_absolute() for name in (images, masks) if name):
@@ -45,33 +99,48 @@ def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, m
     listing = Listing([raw, *image_roots, *mask_roots])
     image_files, mask_files, others = _sort_out(image_roots, mask_roots, mask_suffix)
     listing.note_left_out(others, "picture")
-    if image_files and mask_files and not {id for id, _ in image_files} & {id for id, _ in mask_files}:
-        listing.notes.append(f"{raw}: sub-folders of images and masks differ, so they are paired by file name alone")
-        image_files, mask_files = (
-            [(PurePosixPath(id).name, source) for id, source in files] for files in (image_files, mask_files)
-        )
-    listing.match(
-        "training",
+    return Files(
+        listing,
         Named(", ".join(map(str, image_roots)), image_files),
         Named(", ".join(map(str, mask_roots)), mask_files),
-        expected=("<id>.jpg or another picture", f"<id>{mask_suffix}.png or another picture"),
-        advice="Check --images, --masks and --mask-suffix, or complete the folders.",
     )
-    return listing
 
 
-def _named_folders(raw: Path, pattern: str) -> dict[Path, str]:
-    """The folders that a name or pattern stands for, each with what its ids begin with."""
+class _Root(NamedTuple):
+    """What the ids of a folder's files begin with, and which finding its masks show."""
+
+    prefix: str = ""
+    finding: str = ""
+
+
+def _named_folders(raw: Path, pattern: str) -> dict[Path, _Root]:
+    """The folders that a name or pattern stands for."""
     if (raw / pattern).is_dir():
-        return {raw / pattern: ""}
+        return {raw / pattern: _Root()}
     parts = Path(pattern).parts
-    fixed = next((index for index, part in enumerate(parts) if "*" in part or "?" in part), len(parts))
+    fixed = next((index for index, part in enumerate(parts) if re.search(f"[*?]|{FINDING}", part)), len(parts))
     base = raw.joinpath(*parts[:fixed])
     rest = "/".join(parts[fixed:])
-    folders = sorted(folder for folder in _glob(base, rest) if folder.is_dir())
-    if not folders:
+    folders = sorted(folder for folder in _glob(base, rest.replace(FINDING, "*")) if folder.is_dir())
+    roots = {folder: root for folder in folders if (root := _root(folder.relative_to(base), rest))}
+    if not roots:
         raise DataError(f"{raw / pattern}: no such folder, expected one that holds pictures. Check the path.")
-    return {folder: "".join(f"{part}/" for part in folder.relative_to(base).parts[:-1]) for folder in folders}
+    return roots
+
+
+def _root(folder: Path, pattern: str) -> _Root | None:
+    """What a pattern says of a folder that it stands for; None where nothing is left for the finding."""
+    if FINDING not in pattern:
+        return _Root("".join(f"{part}/" for part in folder.parts[:-1]))
+    words = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]", FINDING: "(?P<finding>[^/]+)"}
+    split = re.split(r"(\*\*/|\*|\?|\{finding\})", pattern)
+    match = re.fullmatch("".join(words.get(part) or re.escape(part) for part in split), folder.as_posix())
+    if match is None:
+        return None
+    at = folder.as_posix().count("/", 0, match.start("finding"))
+    return _Root(
+        "".join(f"{part}/" for index, part in enumerate(folder.parts[:-1]) if index != at), plain(match["finding"])
+    )
 
 
 def _glob(base: Path, pattern: str) -> list[Path]:
@@ -86,7 +155,7 @@ def _glob(base: Path, pattern: str) -> list[Path]:
         ) from error
 
 
-def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] = ()) -> dict[Path, str]:
+def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] = ()) -> dict[Path, _Root]:
     """The one folder in `raw` whose name holds one of the words."""
     flag = "--images" if unlike else "--masks"
     folders = [
@@ -102,16 +171,18 @@ def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] =
             f"{raw}: the folders called like {flag[2:]} are {found}, expected one. "
             f"Name it with {flag}, or several with a pattern such as {flag} '*/{words[0]}'."
         )
-    return {folders[0]: ""}
+    return {folders[0]: _Root()}
 
 
 def _sort_out(
-    image_roots: dict[Path, str], mask_roots: dict[Path, str], suffix: str
-) -> tuple[list[tuple[str, Source]], list[tuple[str, Source]], list[Source]]:
-    """Images and masks with their ids, and the files that are neither."""
-    images, masks, others = [], [], []
-    roots = image_roots | mask_roots
-    for root, prefix in roots.items():
+    image_roots: Mapping[Path, _Root], mask_roots: Mapping[Path, _Root], suffix: str
+) -> tuple[list[Found], list[Found], list[Source]]:
+    """Images and masks, and the files that are neither."""
+    images: list[Found] = []
+    masks: list[Found] = []
+    others = []
+    roots = {**image_roots, **mask_roots}
+    for root in roots:
         for source in list_files(root):
             # In nested trees a file belongs to the innermost folder that was named.
             if next(folder for folder in (root / source.name).parents if folder in roots) != root:
@@ -119,10 +190,9 @@ def _sort_out(
             if not is_picture(source.name):
                 others.append(source)
                 continue
-            id = image_id(prefix + source.name)
-            bare = without_ending(id, plain(suffix))
-            if root in mask_roots and (bare or root not in image_roots):
-                masks.append((bare or id, source))
-            else:
-                images.append((id, source))
+            bare = without_ending(image_id(source.name), plain(suffix))
+            is_mask = root in mask_roots and (bare or root not in image_roots)
+            prefix, finding = (mask_roots if is_mask else image_roots)[root]
+            id = plain(prefix) + (bare if is_mask and bare else image_id(source.name))
+            (masks if is_mask else images).append(Found(id, source, finding))
     return images, masks, others
