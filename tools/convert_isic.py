@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from lesionseg.cli import name, path_object, positive, tool
-from lesionseg.commands.convert import Conversion, run_conversion
+from lesionseg.commands.convert import Conversion, run_conversion, run_to_hugging_face
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.layouts import ISIC, LAYOUTS, MARKED, PAIRS
+from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, LAYOUTS, MARKED, PAIRS
 from lesionseg.data.release.layouts.isic import RELEASES
 from lesionseg.data.release.layouts.marked import THRESHOLDS
 from lesionseg.data.release.layouts.pairs import FINDING
@@ -35,6 +35,10 @@ examples:
   photographs as taken, 0001_org_acne.jpg, and as marked by hand, 0001_39_acne.jpg; the masks are where they differ:
     python tools/convert_isic.py data/raw/marked data/marked --layout marked --threshold acne=20 hemo=10 mela=22
 
+  a data set folder for Hugging Face's load_dataset, as people exchange data there, and back:
+    python tools/convert_isic.py data/marked --to-hf data/marked_hf
+    python tools/convert_isic.py --from-hf data/marked_hf data/again
+
   masks of class numbers, where 1 is the lesion, or drawn in red:
     python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground 1
     python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground '#ff0000'
@@ -50,7 +54,9 @@ is done to OUT. With --link they are the very files of RAW: editing one in place
 
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
-    run_conversion(Conversion(**vars(_parse(argv))))
+    args = vars(_parse(argv))
+    run = run_to_hugging_face if args["layout"] == DATA_SET else run_conversion
+    run(Conversion(**args))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,9 +64,29 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "raw", metavar="RAW", type=path_object, help="the folder that holds the release or the pictures"
+        "raw",
+        metavar="RAW",
+        type=path_object,
+        nargs="?",
+        help="the folder that holds the release or the pictures; with --to-hf a data set folder; none with --from-hf",
     )
-    parser.add_argument("out", metavar="OUT", type=path_object, help="the data set folder to make")
+    parser.add_argument(
+        "out", metavar="OUT", type=path_object, nargs="?", help="the data set folder to make; none with --to-hf"
+    )
+    hugging_face = parser.add_argument_group("Hugging Face data sets (extra hf)").add_mutually_exclusive_group()
+    hugging_face.add_argument(
+        "--to-hf",
+        metavar="DIR",
+        type=path_object,
+        help="write the data set folder RAW there as Parquet files, and id2label.json: columns id, image and label, a "
+        "PNG of class indices, or label_<finding> where findings overlap or are not labelled in every image",
+    )
+    hugging_face.add_argument(
+        "--from-hf",
+        metavar="DIR",
+        type=path_object,
+        help="make OUT of that data set: what load_dataset or load_from_disk reads, with id2label.json in it",
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -103,7 +129,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--splits",
         metavar="SPLIT,...",
         type=_splits,
-        help="only these of training,validation,test (default: all there)",
+        help="only these of training,validation,test (default: all there); of Hugging Face data sets, too",
     )
 
     pairs = parser.add_argument_group("--layout pairs, and --layout marked where the photographs lie in two folders")
@@ -160,6 +186,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--group-column", metavar="NAME", type=name, help="its column of groups (default: patient_id or lesion_id)"
     )
     args = parser.parse_args(argv)
+    _set_paths(parser, args)
     _check_together(parser, args)
     return args
 
@@ -185,10 +212,25 @@ def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _set_paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Let RAW and OUT be what is read and what is made, whichever way."""
+    to_hf, from_hf = args.__dict__.pop("to_hf"), args.__dict__.pop("from_hf")
+    if (to_hf or from_hf) and args.layout != parser.get_default("layout"):
+        parser.error("--layout does not go with --to-hf and --from-hf")
+    if (to_hf or from_hf) and args.out:
+        parser.error("expected one folder besides that of --to-hf or --from-hf")
+    if to_hf:
+        args.layout, args.out = DATA_SET, to_hf
+    elif from_hf:
+        args.layout, args.raw, args.out = HUGGING_FACE, from_hf, args.raw
+    if args.raw is None or args.out is None:
+        parser.error("expected RAW OUT, RAW --to-hf DIR or --from-hf DIR OUT")
+
+
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     of_layouts = {
         "year": [ISIC],
-        "splits": [ISIC],
+        "splits": [ISIC, DATA_SET, HUGGING_FACE],
         "images": [PAIRS, MARKED],
         "masks": [PAIRS, MARKED],
         "mask_suffix": [PAIRS, MARKED],
@@ -196,18 +238,24 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         "fill_outlines": [MARKED],
         "foreground": [ISIC, PAIRS],
         "inverted": [ISIC, PAIRS],
+        "short_edge": [*LAYOUTS, HUGGING_FACE],
+        "link": LAYOUTS,
     }
-    misplaced = [option for option, layouts in of_layouts.items() if args.layout not in layouts]
+    for option, layouts in of_layouts.items():
+        if args.layout in layouts or getattr(args, option) == parser.get_default(option):
+            continue
+        if args.layout in LAYOUTS:
+            parser.error(f"{_flag(option)} needs --layout {' or '.join(each for each in layouts if each in LAYOUTS)}")
+        parser.error(f"{_flag(option)} does not go with --{'to' if args.layout == DATA_SET else 'from'}-hf")
     for option, needed in [
-        *((option, f"--layout {' or '.join(of_layouts[option])}") for option in misplaced),
-        *([] if args.split else [("group_csv", "--split"), ("seed", "--split")]),
-        *([] if args.group_csv else [("group_column", "--group-csv")]),
-        *([] if args.foreground else [("background", "--foreground")]),
-        *([] if args.images or args.layout != MARKED else [("masks", "--images")]),
-        *([] if args.masks or args.layout != MARKED else [("images", "--masks")]),
+        *([] if args.split else [("group_csv", "split"), ("seed", "split")]),
+        *([] if args.group_csv else [("group_column", "group_csv")]),
+        *([] if args.foreground else [("background", "foreground")]),
+        *([] if args.images or args.layout != MARKED else [("masks", "images")]),
+        *([] if args.masks or args.layout != MARKED else [("images", "masks")]),
     ]:
         if getattr(args, option) != parser.get_default(option):
-            parser.error(f"--{option.replace('_', '-')} needs {needed}")
+            parser.error(f"{_flag(option)} needs {_flag(needed)}")
     if FINDING in (args.images or "") and FINDING not in (args.masks or ""):
         parser.error(f"--images with {FINDING} needs --masks with it")
     if args.background:
@@ -218,6 +266,10 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         except ValueError as error:
             parser.error(f"argument --background: {error}")
     args.threshold = dict(args.threshold or [])
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _threshold(text: str) -> tuple[str, int | None]:

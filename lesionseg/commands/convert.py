@@ -1,19 +1,24 @@
-"""Turns a release, or any images with masks, into a data set folder."""
+"""Turns a release, or any images with masks, into a data set folder, and that into a Hugging Face data set."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from lesionseg.cli import check_exists
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.layouts import ISIC, MARKED, PAIRS
+from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, MARKED, PAIRS
+from lesionseg.data.release.layouts.data_set import find_data_set
+from lesionseg.data.release.layouts.hugging_face import find_hugging_face
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.data.release.listing import Listing
 from lesionseg.data.release.splits import split_again
 from lesionseg.errors import DataError
+from lesionseg.files import clear_scratch, scratch_folder
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,9 @@ class Conversion:
     Attributes:
         raw: the folder that holds the release or the pictures.
         out: the data set folder to make.
-        layout: one of `lesionseg.data.release.layouts.LAYOUTS`.
-        year, splits: of a release.
+        layout: one of those in `lesionseg.data.release.layouts`.
+        year: of a release.
+        splits: the only ones to take; None for all that are there.
         images, masks, mask_suffix: of any images and masks, or of photographs as taken and as marked.
         threshold, fill_outlines: of marked photographs, as `lesionseg.pixels.marking.Marking` takes them; findings that
             `threshold` does not name have those of `lesionseg.data.release.layouts.marked`.
@@ -71,7 +77,28 @@ def run_conversion(job: Conversion) -> None:
         DataError: all faults of the input, or the output is in the way; nothing is written then.
         OSError: a folder cannot be read or written.
     """
-    listing = _list(job)
+    with _listed(job) as listing:
+        _convert(listing, job)
+
+
+def run_to_hugging_face(job: Conversion) -> None:
+    """Write a data set folder as a Hugging Face data set, and tell what was made.
+
+    Raises:
+        DataError: all faults of the folder, or the output is in the way; nothing is written then.
+        OSError: a folder cannot be read or written.
+    """
+    check_exists(job.raw, "a data set folder")
+    with _listed(job) as listing:
+        from lesionseg.data.release.hugging_face import write_hugging_face
+        from lesionseg.pixels.pictures import MAX_PIXELS
+
+        _print_notes(listing)
+        made = write_hugging_face(listing, job.out, job.workers, job.overwrite, job.max_pixels or MAX_PIXELS)
+        print(f"Made {job.out}: {', '.join(f'{count} {split}' for split, count in made.items())}")
+
+
+def _convert(listing: Listing, job: Conversion) -> None:
     # After the input was looked at: a wrong path is told before OpenCV is loaded.
     from lesionseg.data.release.convert import convert
     from lesionseg.data.release.convert_image import Reading
@@ -79,8 +106,7 @@ def run_conversion(job: Conversion) -> None:
     from lesionseg.pixels.marking import Marking
     from lesionseg.pixels.pictures import MAX_PIXELS
 
-    for note in listing.notes:
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(listing)
     lesion, other = (None if text is None else Marks.parse(text) for text in (job.foreground, job.background))
     marking = None
     if job.layout == MARKED:
@@ -98,19 +124,41 @@ def run_conversion(job: Conversion) -> None:
     print(f"Made {job.out}: {pairs} (files: {files})")
 
 
-def _list(job: Conversion) -> Listing:
+def _print_notes(listing: Listing) -> None:
+    for note in listing.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+@contextmanager
+def _listed(job: Conversion) -> Iterator[Listing]:
+    """List the pairs, with new splits where they are asked for; while the block runs they can be read."""
+    with ExitStack() as stack:
+        listing = _list(job, stack)
+        if job.splits and job.layout != ISIC:
+            listing.pairs = [pair for pair in listing.pairs if pair.split in job.splits]
+        if job.split:
+            official = sorted({pair.split for pair in listing.pairs})
+            if len(official) > 1 and not job.splits:
+                raise DataError(
+                    f"{job.raw}: --split would mix its official splits {', '.join(official)}, expected one of them. "
+                    "Choose it with --splits, or name there those that shall be mixed."
+                )
+            split_again(listing, job.split, job.seed, job.group_csv, job.group_column)
+        yield listing
+
+
+def _list(job: Conversion, stack: ExitStack) -> Listing:
     if job.layout == PAIRS:
-        listing = find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
-    elif job.layout == MARKED:
-        listing = find_marked(job.raw, job.images, job.masks, job.mask_suffix)
-    else:
-        listing = find_release(job.raw, job.year, job.splits)
-    if job.split:
-        official = sorted({pair.split for pair in listing.pairs})
-        if len(official) > 1 and not job.splits:
-            raise DataError(
-                f"{job.raw}: --split would mix its official splits {', '.join(official)}, expected one of them. "
-                "Choose it with --splits, or name there those that shall be mixed."
-            )
-        split_again(listing, job.split, job.seed, job.group_csv, job.group_column)
-    return listing
+        return find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
+    if job.layout == MARKED:
+        return find_marked(job.raw, job.images, job.masks, job.mask_suffix)
+    if job.layout == DATA_SET:
+        return find_data_set(job.raw)
+    if job.layout == HUGGING_FACE:
+        check_exists(job.raw, "a Hugging Face data set")
+        # On the disk of the output: the library unpacks all data in it.
+        if job.out.parent.is_dir():
+            clear_scratch(job.out.parent, job.out.name)
+        cache = stack.enter_context(scratch_folder(job.out.parent, f"{job.out.name}.")) / job.out.name
+        return find_hugging_face(job.raw, cache, job.max_pixels)
+    return find_release(job.raw, job.year, job.splits)

@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
@@ -83,6 +83,17 @@ def is_folder_name(name: object) -> bool:
 def is_too_long(path: str | PurePath) -> bool:
     """Whether a part of a path is longer than a file's name may be."""
     return any(len(os.fsencode(part)) > LONGEST_NAME for part in PurePath(path).parts)
+
+
+def is_inside(path: str | PurePath) -> bool:
+    """Whether a path leads to something below the folder that it starts from.
+
+    Example:
+        >>> is_inside("clinic/a"), is_inside("../a"), is_inside("/a"), is_inside(".")
+        (True, False, False, False)
+    """
+    path = PurePosixPath(path)
+    return not path.is_absolute() and ".." not in path.parts and path.parts != ()
 
 
 def left_out(names: Iterable[str], what: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import Protocol
 
 from lesionseg.errors import DataError
 from lesionseg.files import open_file, read_file
@@ -20,6 +21,12 @@ _CLUTTER = frozenset({"license.txt", "attribution.txt", "__macosx", ".ds_store",
 _DAMAGED = "damaged inside the archive, expected the bytes as released. Download the archive again."
 
 
+class Packed(Protocol):
+    """What holds files by their names: an archive, or a table."""
+
+    def read(self, name: str) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Source:
     """One file of the input.
@@ -28,13 +35,13 @@ class Source:
         part: the folder or the zip archive that holds it.
         name: its path inside `part`, with forward slashes.
         size: bytes.
-        archive: the open archive, or None for a file on disk.
+        archive: what it is packed in, or None for a file on disk.
     """
 
     part: Path
     name: str
     size: int
-    archive: "Archive | None" = field(default=None, repr=False)
+    archive: Packed | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path | None:

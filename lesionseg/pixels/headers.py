@@ -23,6 +23,15 @@ _JPEG_APP1 = 0xE1
 JPEG_SCAN = 0xDA
 # Chunks of a PNG file that may say how it is turned; ImageMagick writes EXIF as text.
 _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+# How files of formats that every build of OpenCV reads begin.
+_STARTS = {
+    ".png": (PNG_START,),
+    ".jpg": (JPEG_START,),
+    ".bmp": (b"BM",),
+    ".tif": (b"II*\0", b"MM\0*"),
+    ".webp": (b"RIFF",),
+    ".jp2": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+}
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
 _SMALL = np.zeros((8, 16), np.uint8)
 
@@ -74,6 +83,12 @@ def stored_size(data: Data) -> tuple[int, int] | None:
     else:
         return None
     return (height, width) if height and width else None
+
+
+def suffix_of(data: Data) -> str | None:
+    """The usual suffix of a picture file by its content; None where it is not known."""
+    start = data[:32]
+    return next((suffix for suffix, starts in _STARTS.items() if start.startswith(starts)), None)
 
 
 def is_plain(data: Data) -> bool:

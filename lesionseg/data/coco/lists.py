@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lesionseg.data.names import LONGEST_NAME, image_id, is_too_long
+from lesionseg.data.names import LONGEST_NAME, image_id, is_inside, is_too_long
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import read_file
 
@@ -164,7 +164,7 @@ def _name_checks(images: Sequence[Entry]) -> Sequence[Check]:
             "images of different names. Rename them.",
         ),
         (
-            [image["file_name"] for image in images if not _stays_inside(image)],
+            [image["file_name"] for image in images if not is_inside(image["file_name"])],
             f"of {len(images)} file names lead out of the folder",
             "names below the folder of the images. Shorten them.",
         ),
@@ -203,11 +203,6 @@ def _is_complete(image: Entry) -> bool:
     sizes: tuple[Any, Any] = image.get("height"), image.get("width")
     whole = all(type(size) is int and size > 0 for size in sizes) and math.prod(sizes) <= _MOST_PIXELS
     return whole and _has_id(image) and _has_name(image)
-
-
-def _stays_inside(image: Entry) -> bool:
-    name = PurePosixPath(image["file_name"])
-    return not name.is_absolute() and ".." not in name.parts
 
 
 def _can_be_written(image: Entry) -> bool:

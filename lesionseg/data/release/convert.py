@@ -13,10 +13,10 @@ from pathlib import Path
 
 from lesionseg.data.names import LONGEST_NAME, is_too_long, with_finding
 from lesionseg.data.release.convert_image import Job, Reading, Result, convert_image, link_file
-from lesionseg.data.release.data_set_folder import Record, mask_path, whole_folder, write_lists
+from lesionseg.data.release.data_set_folder import Record, check_apart, mask_path, whole_folder, write_lists
 from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import clone_file, real_path, written_path
+from lesionseg.files import clone_file, written_path
 from lesionseg.pixels.pictures import quiet_opencv
 from lesionseg.workers import map_files
 
@@ -75,7 +75,7 @@ def convert(
     """
     reading = reading or Reading()
     out = written_path(out)
-    _check_apart(listing.roots, out)
+    check_apart(listing.roots, out)
     _check_lengths(listing.pairs)
     with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
@@ -92,7 +92,7 @@ def convert(
             _check_space(jobs, out, folder)
             _make_folders(folder, listing.pairs)
         results = list(map_files(convert_image, jobs, "converting", workers))
-        faults = [*listing.faults, *_fault_lines(results, listing.pairs)] or _odd_wholes(results, listing, reading)
+        faults = [*listing.faults, *fault_lines(results, listing.pairs)] or _odd_wholes(results, listing, reading)
         if faults:
             raise DataError(*faults)
         records = [record for result in results for record in result.records]
@@ -107,13 +107,6 @@ def convert(
         dict(Counter(file for result in results for file in result.files)),
         _warnings(out, records),
     )
-
-
-def _check_apart(roots: Sequence[Path], out: Path) -> None:
-    for root in roots:
-        inside, outside = real_path(out), real_path(root)
-        if inside.is_relative_to(outside) or outside.is_relative_to(inside):
-            raise DataError(f"{out}: lies in {root} or around it, expected a folder apart. Choose another output.")
 
 
 def _check_lengths(pairs: Sequence[Pair]) -> None:
@@ -167,7 +160,8 @@ def _make_folders(folder: Path, pairs: Sequence[Pair]) -> None:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
 
-def _fault_lines(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+def fault_lines(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+    """Tell what is wrong with the files of the pairs, a line for each kind of fault in a part."""
     totals = Counter(source.part for pair in pairs for source in (pair.image, pair.mask))
     names = defaultdict(list)
     for fault in (fault for result in results for fault in result.faults):

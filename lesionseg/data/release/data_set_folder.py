@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 
 from lesionseg.errors import DataError
-from lesionseg.files import exchange, lock
+from lesionseg.files import exchange, lock, real_path
 from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
@@ -64,13 +64,26 @@ def write_lists(folder: Path, records: Sequence[Record]) -> None:
         (folder / "splits" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
+def check_apart(roots: Sequence[Path], out: Path) -> None:
+    """Raise DataError where the output lies in the input or around it."""
+    for root in roots:
+        inside, outside = real_path(out), real_path(root)
+        if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+            raise DataError(f"{out}: lies in {root} or around it, expected a folder apart. Choose another output.")
+
+
 @contextmanager
-def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
+def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX) -> Iterator[Path]:
     """Give an empty folder beside `out` that takes its place when the block ends without an error.
 
     What is at `out` stays until then. The folder beside it has a fixed name, so that the next run clears
     away what a killed one has left; a lock, which the system drops with the process, tells that from a
     run that is still going.
+
+    Args:
+        out: where the folder goes.
+        overwrite: whether an earlier result may be replaced.
+        holds: the file by which that is known.
 
     Raises:
         DataError: `out` may not be replaced, or another run is writing it.
@@ -86,7 +99,7 @@ def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         fresh, old = scratch / "new", scratch / "old"
         try:
             _restore(old, out)
-            _check_replaceable(out, overwrite)
+            _check_replaceable(out, overwrite, holds)
             for left_over in (fresh, old):
                 _remove(left_over)
             fresh.mkdir()
@@ -108,16 +121,16 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_replaceable(out: Path, overwrite: bool) -> None:
+def _check_replaceable(out: Path, overwrite: bool, holds: str) -> None:
     """Raise DataError where there is something at `out` that must stay.
 
-    An empty folder may be replaced; a data set folder with `overwrite`; anything else never.
+    An empty folder may be replaced; an earlier result with `overwrite`; anything else never.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not _is_data_set(out):
+    if not (_is_data_set(out) if holds == INDEX else (out / holds).is_file()):
         raise DataError(
-            f"{out}: exists and holds no {INDEX} of this tool, expected nothing there or an earlier result. "
+            f"{out}: exists and holds no {holds} of this tool, expected nothing there or an earlier result. "
             "Choose another folder; this one is not replaced even with --overwrite."
         )
     if not overwrite:
