@@ -17,7 +17,7 @@ from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.data.release.listing import Listing
 from lesionseg.data.release.splits import split_again
-from lesionseg.errors import DataError
+from lesionseg.errors import DataError, first_names
 from lesionseg.files import clear_scratch, scratch_folder
 
 
@@ -151,7 +151,14 @@ def _list(job: Conversion, stack: ExitStack) -> Listing:
     if job.layout == PAIRS:
         return find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
     if job.layout == MARKED:
-        return find_marked(job.raw, job.images, job.masks, job.mask_suffix)
+        listing = find_marked(job.raw, job.images, job.masks, job.mask_suffix)
+        findings = sorted({pair.finding.lower() for pair in listing.pairs} - {""})
+        if unknown := job.threshold.keys() - THRESHOLDS.keys() - set(findings):
+            listing.faults.append(
+                f"--threshold: no photograph shows {first_names(sorted(unknown))}, expected findings of {job.raw} "
+                f"({first_names(findings) or 'none'}). Correct the name."
+            )
+        return listing
     if job.layout == DATA_SET:
         return find_data_set(job.raw)
     if job.layout == HUGGING_FACE:

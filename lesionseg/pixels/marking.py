@@ -15,8 +15,8 @@ from lesionseg.pixels.parts import drop_small, fill_holes
 LEAST_AUTOMATIC = 10
 # Parts below this share of a picture are specks: 15 pixels of 640 x 480.
 SPECK = 1 / 20_000
-# Of a picture. Marks are smaller; two photographs differ almost everywhere.
-_MOST_MARKED = 0.5
+# Of a picture. No mark is larger; what differs there are two photographs, or all of a changed one.
+_MOST_MARKED = 0.95
 # Findings whose marks are told by gray alone: another hue of the same gray is none.
 _BY_GRAY = frozenset({"mela"})
 
@@ -38,8 +38,8 @@ class Marking:
     """How marks are told from noise.
 
     Attributes:
-        thresholds: by finding, "" for those that are not named; a pixel is marked where the difference is above.
-            None chooses a threshold for each picture, by Otsu's method.
+        thresholds: 0..254, above which a difference is a mark, by finding in lower case, "" for those that are not
+            named; None chooses one for each picture, by Otsu's method.
         fill_outlines: whether what a closed outline encloses is lesion too.
     """
 
@@ -58,15 +58,15 @@ class Marking:
             DataError: they do not differ, or almost everywhere.
         """
         differences = difference(photograph, marked, finding)
-        threshold = self.thresholds.get(finding, self.thresholds[""])
+        threshold = self.thresholds.get(finding.lower(), self.thresholds[""])
         if threshold is None:
             threshold = max(LEAST_AUTOMATIC, int(cv2.threshold(differences, 0, 255, cv2.THRESH_OTSU)[0]))
         lesion = differences > threshold
         option = f"--threshold {finding}{'=' if finding else ''}"
         if lesion.mean() > _MOST_MARKED:
             raise DataError(
-                f"{name}: more than half of its pixels differ from the original photograph by more than {threshold} of "
-                f"255, expected marks on the same photograph. Check that they belong together, or raise {option}N."
+                f"{name}: almost all of it differs from the original photograph by more than {threshold} of 255, "
+                f"expected marks on the same photograph. Check that they belong together, or raise {option}N."
             )
         if self.fill_outlines:
             lesion = fill_holes(lesion)
@@ -94,7 +94,7 @@ def difference(photograph: np.ndarray, marked: np.ndarray, finding: str) -> np.n
         >>> difference(skin, yellow, "acne"), difference(skin, yellow, "mela")
         (array([[60, 60]], dtype=uint8), array([[36, 36]], dtype=uint8))
     """
-    if finding in _BY_GRAY:
+    if finding.lower() in _BY_GRAY:
         photograph, marked = (cv2.cvtColor(each, cv2.COLOR_BGR2GRAY) for each in (photograph, marked))
         return cv2.absdiff(photograph, marked)
     return cv2.absdiff(photograph, marked).max(axis=2)

@@ -222,6 +222,8 @@ def test_folders_that_are_none(tmp_path, out, from_hf, to_hf, hf, datasets):
     (line,) = failure(from_hf, out, tmp_path / "x", out)
     assert "id2label.json: no such file" in line
     (tmp_path / "x" / "id2label.json").write_text('{"0": "background", "1": "lesion"}')
+    (line,) = failure(from_hf, out, tmp_path / "x", out)
+    assert "x: not readable as a Hugging Face data set (EmptyDatasetError: " in line
     (tmp_path / "x" / "train.parquet").write_bytes(b"PAR1 cut off")
     (line,) = failure(from_hf, out, tmp_path / "x", out)
     assert "x: not readable as a Hugging Face data set (" in line

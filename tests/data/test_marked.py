@@ -112,6 +112,9 @@ def test_thresholds_are_told_by_finding(tmp_path, out, marked):
         (line,) = failure(marked, tmp_path / "x", raw, tmp_path / "x", "--threshold", *thresholds)
         assert "1 of 2 files: it does not differ from the original photograph by more than 15 of 255" in line
     assert marked(raw, tmp_path / "y", "--threshold", "auto", "--fill-outlines")[0] == 0
+    (line,) = failure(marked, tmp_path / "x", raw, tmp_path / "x", "--threshold", "hem=15")
+    assert line.startswith("--threshold: no photograph shows hem, expected findings of")
+    assert "(hemo). Correct the name." in line
 
 
 def test_all_faults_are_told_before_anything_is_written(tmp_path, out, marked):
@@ -132,7 +135,7 @@ def test_all_faults_are_told_before_anything_is_written(tmp_path, out, marked):
         "the marked photograph has another size than its image (1: 80x50, image 80x60), expected the same",
         "it does not differ from the original photograph by more than 20 of 255, specks apart (2_2_acne.png)",
         "two photographs have one id and do not show the same (6_org_hemo.png and 6_org_acne.png), expected the same",
-        "more than half of its pixels differ from the original photograph by more than 20 of 255 (7_1_acne.png)",
+        "almost all of it differs from the original photograph by more than 20 of 255 (7_1_acne.png)",
     ):
         assert sum(fact in line for line in lines) == 1, (fact, lines)
     assert len(lines) == 7

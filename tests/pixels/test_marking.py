@@ -92,5 +92,5 @@ def test_the_marks_of_a_saved_photograph_are_found():
 
 
 def test_another_photograph_is_no_marked_one():
-    with pytest.raises(DataError, match=r"half of its pixels differ .* belong together, or raise --threshold N\.$"):
+    with pytest.raises(DataError, match=r"almost all of it differs .* belong together, or raise --threshold N\.$"):
         find(FIXED, SKIN // 2, "")

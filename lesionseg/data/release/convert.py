@@ -105,7 +105,7 @@ def convert(
     return Made(
         dict(Counter(record.split for record in records)),
         dict(Counter(file for result in results for file in result.files)),
-        _warnings(out, records),
+        _warnings(out, records, reading.marking is not None),
     )
 
 
@@ -199,10 +199,17 @@ def _odd_wholes(results: Sequence[Result], listing: Listing, reading: Reading) -
     return []
 
 
-def _warnings(out: Path, records: Sequence[Record]) -> list[str]:
-    kinds = {"hold no lesion": 0, "are lesion all over": 1}
-    names = {
-        what: [with_finding(record.id, record.finding) for record in records if record.lesion_share == share]
-        for what, share in kinds.items()
+def _warnings(out: Path, records: Sequence[Record], marked: bool) -> list[str]:
+    kinds = {
+        "hold no lesion": [record for record in records if record.lesion_share == 0],
+        "are lesion all over": [record for record in records if record.lesion_share == 1],
+        # Between two different photographs it would be much, too.
+        "are lesion on more than half of the picture": [
+            record for record in records if marked and record.lesion_share > 0.5
+        ],
     }
-    return [f"{out}: {len(masks)} masks {what} ({first_names(masks)})" for what, masks in names.items() if masks]
+    return [
+        f"{out}: {len(odd)} masks {what} ({first_names([with_finding(record.id, record.finding) for record in odd])})"
+        for what, odd in kinds.items()
+        if odd
+    ]

@@ -16,10 +16,10 @@ from lesionseg.workers import map_files
 SHEET = "marks.jpg"
 MOST_PAIRS = 24
 
-_CELL = 320  # pixels of the longer edge of a thumbnail
-_GAP = 6
-_CAPTION = 46
-_COLUMNS = 2  # of pairs, where there are more than three
+_CELL = 300  # pixels of the longer edge of a thumbnail
+_GAP = 8
+_CAPTION = 40
+_MOST_COLUMNS = 3  # of pairs
 _TITLES = ("as taken", "as marked", "mask")
 _INK = "#222222"
 _DPI = 100
@@ -44,25 +44,26 @@ def marks_sheet(pairs: Sequence[Pair], reading: Reading, workers: int | None = N
     count = min(MOST_PAIRS, len(pairs))
     chosen = [pairs[len(pairs) * number // count] for number in range(count)]
     cells = list(map_files(lambda pair: _cell(pair, reading), chosen, "contact sheet", workers))
-    columns = _COLUMNS if count > 3 else 1
-    height = max(picture.shape[0] for cell in cells for picture in cell.pictures)
-    width = max(picture.shape[1] for cell in cells for picture in cell.pictures)
-    block = 3 * (width + _GAP) + 2 * _GAP
-    line = height + _CAPTION
-    lines = -(-count // columns)
-    sheet = np.full((_CAPTION + lines * line, columns * block + _GAP, 3), 255, np.uint8)
+    columns = min(_MOST_COLUMNS, -(-count // _MOST_COLUMNS))
+    block = 3 * (max(picture.shape[1] for cell in cells for picture in cell.pictures) + _GAP) + 2 * _GAP
+    lines = [cells[first : first + columns] for first in range(0, count, columns)]
+    heights = [_CAPTION + max(cell.pictures[0].shape[0] for cell in line) for line in lines]
+    sheet = np.full((_CAPTION + sum(heights) + _GAP, columns * block + _GAP, 3), 255, np.uint8)
     figure = Figure(figsize=(sheet.shape[1] / _DPI, sheet.shape[0] / _DPI))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    style: dict[str, Any] = dict(fontsize=11, color=_INK, verticalalignment="center")
-    for number, cell in enumerate(cells):
-        top, left = _CAPTION + number // columns * line, _GAP + number % columns * block
-        for place, picture in enumerate(cell.pictures):
-            x = left + place * (width + _GAP)
-            sheet[top : top + picture.shape[0], x : x + picture.shape[1]] = picture[..., ::-1]
-            if number < columns:
-                axes.text(x, _CAPTION / 2, _TITLES[place], **style)
-        axes.text(left, top + height + 0.35 * _CAPTION, cell.caption, parse_math=False, **style)
+    style: dict[str, Any] = dict(fontsize=11, color=_INK, verticalalignment="center", parse_math=False)
+    top = _CAPTION
+    for line, height in zip(lines, heights, strict=True):
+        for column, cell in enumerate(line):
+            left = _GAP + column * block
+            axes.text(left, top + _CAPTION / 2, cell.caption, **style)
+            for place, picture in enumerate(cell.pictures):
+                x, y = left + place * (block - 2 * _GAP) // 3, top + _CAPTION
+                sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture[..., ::-1]
+                if top == _CAPTION:
+                    axes.text(x, _CAPTION / 2, _TITLES[place], weight="bold", **style)
+        top += height
     axes.imshow(sheet, aspect="auto")
     file = BytesIO()
     figure.savefig(file, format="jpeg", dpi=_DPI)

@@ -134,11 +134,11 @@ def _load(folder: Path, cache: Path) -> Mapping[str, "Dataset"]:
             loaded = datasets.load_from_disk(str(folder))
         else:
             loaded = datasets.load_dataset(str(folder), cache_dir=str(cache))
-    except (MemoryError, OSError):
-        raise
     except Exception as error:
         # Of many kinds, its own and pyarrow's; the first is what happened.
         cause = error.__cause__ or error
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
+            raise cause from None
         fact = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise DataError(
             f"{folder}: not readable as a Hugging Face data set ({fact}), expected one that load_dataset or "
