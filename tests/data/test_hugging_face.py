@@ -192,6 +192,8 @@ def test_rows_without_names_go_by_their_numbers_and_files_by_their_content(tmp_p
         ([row(label=picture(encode_labels(LEFT.T)))], None, "width and height are the other way round"),
         ([row(label=picture(None, "/etc/hostname"))], None, "a picture outside the data set (/etc/hostname)"),
         ([row(id="../../a")], None, "1 of 1 ids of train are no names of files (../../a), expected"),
+        ([row(), {**row(id="b"), "image": None}], None, "1 of 2 masks have no image (b), expected one in its row"),
+        ([row(), row(), dict(image=None, label=None)], None, "left out 1 rows of train without image and label"),
         ([row(), row()], None, "1 of 1 ids occur more than once (a as training/a.jpg and training/a.jpg)"),
         ([row(), row(image=picture(None, "/etc/hostname"))], None, "row 1 of training: a picture outside the data set"),
         ([row(), {**row(id="b"), "label": None}], None, "1 of 2 images have no mask (b), expected one in its row"),
@@ -223,7 +225,7 @@ def test_folders_that_are_none(tmp_path, out, from_hf, to_hf, hf, datasets):
     assert "id2label.json: no such file" in line
     (tmp_path / "x" / "id2label.json").write_text('{"0": "background", "1": "lesion"}')
     (line,) = failure(from_hf, out, tmp_path / "x", out)
-    assert "x: not readable as a Hugging Face data set (EmptyDatasetError: " in line
+    assert "x: the columns 0 (Value), 1 (Value), expected pictures in image and label. Rename" in line
     (tmp_path / "x" / "train.parquet").write_bytes(b"PAR1 cut off")
     (line,) = failure(from_hf, out, tmp_path / "x", out)
     assert "x: not readable as a Hugging Face data set (" in line

@@ -48,6 +48,8 @@ def import_datasets() -> ModuleType:
             f"datasets: {error}, expected this library for Hugging Face's data sets. Install the extra hf: "
             "`uv sync`, or `pip install .[hf]`."
         ) from error
+    # What fails is told in our own words.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     return datasets
 
 
@@ -86,6 +88,8 @@ def find_hugging_face(folder: Path, cache: Path, max_pixels: int | None = None) 
             continue
         columns = _label_columns(folder, dataset, findings)
         images, masks = rows.add(split, dataset, columns)
+        if rows.empty:
+            listing.notes.append(f"{folder}: left out {rows.empty} rows of {name} without image and label")
         if wrong := [file.id for file in images if not (is_inside(file.id) and file.id.isprintable())]:
             listing.faults.append(
                 f"{folder}: {len(wrong)} of {len(images)} ids of {name} are no names of files ({first_names(wrong)}), "
@@ -185,31 +189,36 @@ class _Rows:
         # By the name of a source: column, number of the row, and of a label the finding.
         self._places: dict[str, tuple[Dataset, int, str | None]] = {}
         self._lock = Lock()
+        self.empty = 0
 
     def add(self, split: str, dataset: "Dataset", columns: Mapping[str, list[str]]) -> tuple[list[Found], list[Found]]:
-        """List the images and masks of a split."""
+        """List the images and masks of a split; `empty` is how many of its rows have neither."""
         from datasets import Image
 
         for name in (IMAGE, *columns):
             dataset = dataset.cast_column(name, Image(decode=False))
         apart = {name: dataset.select_columns([name]) for name in (IMAGE, *columns)}
+        self.empty = 0
         images, masks = [], []
         for number, row in enumerate(progress(dataset, len(dataset), f"listing {split}")):
-            if row[IMAGE] is None:
-                continue
-            data = self._bytes_of(row[IMAGE], f"row {number} of {split}")
+            self.empty += all(row[column] is None for column in apart)
             id = _row_id(row, split, number)
-            images.append(Found(id, self._source(f"{split}/{id}{_suffix(row, data)}", data, apart[IMAGE], number)))
-            for name, findings in columns.items():
-                for finding in findings if row[name] is not None else ():
-                    label = with_finding(f"{split}/{id}", finding or LABEL)
-                    source = self._source(label, data, apart[name], number, finding)
-                    masks.append(Found(id, source, finding))
+            if row[IMAGE] is not None:
+                data = self._bytes_of(row[IMAGE], f"row {number} of {split}")
+                name = f"{split}/{id}{_suffix(row[IMAGE], data)}"
+                images.append(Found(id, self._source(name, len(data), apart[IMAGE], number)))
+            for column, findings in columns.items():
+                if row[column] is None:
+                    continue
+                size = len(row[column]["bytes"] or b"")
+                for finding in findings:
+                    name = with_finding(f"{split}/{id}", finding or LABEL)
+                    masks.append(Found(id, self._source(name, size, apart[column], number, finding), finding))
         return images, masks
 
-    def _source(self, name: str, data: bytes, column: "Dataset", number: int, finding: str | None = None) -> Source:
+    def _source(self, name: str, size: int, column: "Dataset", number: int, finding: str | None = None) -> Source:
         self._places.setdefault(name, (column, number, finding))
-        return Source(self.folder, name, len(data), self)
+        return Source(self.folder, name, size, self)
 
     def read(self, name: str) -> bytes:
         """Read an image as it is, or a label as the mask of its finding, a PNG of 0 and 255.
@@ -243,12 +252,15 @@ class _Rows:
 def _row_id(row: Mapping[str, Any], split: str, number: int) -> str:
     if row.get(ID) is not None:
         return plain(str(row[ID]))
-    name = PurePosixPath(str(row[IMAGE]["path"] or "").replace("\\", "/"))
-    return plain(name.stem) or f"{split}_{number:06}"
+    return plain(_path_of(row[IMAGE] or {}).stem) or f"{split}_{number:06}"
 
 
-def _suffix(row: Mapping[str, Any], data: bytes) -> str:
+def _suffix(cell: Mapping[str, Any], data: bytes) -> str:
     from lesionseg.pixels.headers import suffix_of
 
-    named = PurePosixPath(str(row[IMAGE]["path"] or "")).suffix.lower()
-    return suffix_of(data) or (named if is_picture(f"a{named}") else ".png")
+    named = _path_of(cell)
+    return suffix_of(data) or (named.suffix.lower() if is_picture(named) else ".png")
+
+
+def _path_of(cell: Mapping[str, Any]) -> PurePosixPath:
+    return PurePosixPath(str(cell.get("path") or "").replace("\\", "/"))
