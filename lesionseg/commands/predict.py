@@ -10,18 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from lesionseg.cli import describe_unforeseen, one_line, progress
-from lesionseg.commands.predictions import TABLE, GrowingTable, Row, is_unfinished, open_table
+from lesionseg.commands.predictions import TABLE, GrowingTable, Row, describe, is_unfinished, open_table
 from lesionseg.data.names import OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
 from lesionseg.files import clear_scratch, lock_folder, real_path, write_bytes
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.inference.segmenter import Segmenter
-from lesionseg.pixels.masks import count_components, encode_mask, encode_probability
+from lesionseg.pixels.masks import encode_mask, encode_probability
 from lesionseg.pixels.outlines import outline_findings, outline_picture
 from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
 from lesionseg.system_errors import describe_system_error
@@ -376,29 +375,3 @@ def _overlay(found: _Found) -> np.ndarray:
     if not found.prediction.findings:
         return outline_picture(found.image, prediction=found.prediction.mask)
     return outline_findings(found.image, {name: part.mask for name, part in found.prediction.findings.items()})
-
-
-def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
-    """Measure a prediction; see `Row`."""
-    lesion = prediction.mask.view(np.uint8)
-    height, width = lesion.shape
-    pixels = cv2.countNonZero(lesion)
-    box: Sequence[int | None] = cv2.boundingRect(lesion) if pixels else (None,) * 4
-    score = None
-    if pixels:
-        scores = prediction.scores
-        score = float(scores.max()) if scores is not None else cv2.mean(prediction.probability, lesion)[0]
-    return Row(
-        image.id,
-        str(image.path),
-        width,
-        height,
-        pixels / lesion.size,
-        box[0],
-        box[1],
-        box[2],
-        box[3],
-        score,
-        count_components(lesion),
-        seconds,
-    )

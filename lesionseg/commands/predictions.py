@@ -10,9 +10,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, get_args
 
+import cv2
+import numpy as np
+
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_text
+from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import Input
+from lesionseg.pixels.masks import count_components
 from lesionseg.tables import csv_text
 
 TABLE = "predictions.csv"
@@ -53,6 +58,32 @@ class Row:
 
 
 _HEADER = [field.name for field in fields(Row)]
+
+
+def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
+    """Measure a prediction; see `Row`."""
+    lesion = prediction.mask.view(np.uint8)
+    height, width = lesion.shape
+    pixels = cv2.countNonZero(lesion)
+    box: Sequence[int | None] = cv2.boundingRect(lesion) if pixels else (None,) * 4
+    score = None
+    if pixels:
+        scores = prediction.scores
+        score = float(scores.max()) if scores is not None else cv2.mean(prediction.probability, lesion)[0]
+    return Row(
+        image.id,
+        str(image.path),
+        width,
+        height,
+        pixels / lesion.size,
+        box[0],
+        box[1],
+        box[2],
+        box[3],
+        score,
+        count_components(lesion),
+        seconds,
+    )
 
 
 class GrowingTable:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from lesionseg.errors import DataError
 from lesionseg.files import read_file
-from lesionseg.pixels.foreground import decode_unchanged, is_gray, palette_indices
+from lesionseg.pixels.labels import decode_labels
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 
 # Bits of a byte. The eighth would make a code of 255, which is that of pixels beyond the picture.
@@ -71,24 +69,8 @@ def read_finding(path: str | PathLike, label: Label | None = None) -> np.ndarray
         (H, W) bool, True = lesion.
 
     Raises:
-        DataError: see `lesionseg.pixels.masks.read_mask`; or the file is no gray or palette picture of 8 bits, or holds
-            higher numbers.
+        DataError: see `lesionseg.pixels.masks.read_mask`, or `lesionseg.pixels.labels.decode_labels`.
     """
     if label is None:
         return lesion_pixels(read_mask(path))
-    data = read_file(path)
-    picture = decode_unchanged(data, path)
-    labels = palette_indices(data)
-    if labels is None:
-        labels = picture[..., 0] if picture.ndim == 3 and is_gray(picture) else picture
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DataError(
-            f"{path}: a picture of {labels.shape[2] if labels.ndim == 3 else 1} channels of {labels.dtype}, expected "
-            "labels, a gray or palette PNG of 8 bits. Save one of the findings' numbers, or a mask for each finding."
-        )
-    if (highest := int(cv2.minMaxLoc(labels)[1])) > label.most:
-        raise DataError(
-            f"{path}: labels up to {highest}, expected 0 to {label.most}, a number for each finding. Give the data set "
-            "all findings, in the order of their numbers, or mend the file."
-        )
-    return labels == label.value
+    return decode_labels(read_file(path), path, range(1, label.most + 1)) == label.value
