@@ -16,6 +16,7 @@ from lesionseg.evaluation.compare import (
     compare,
     read_tests,
     short_names,
+    stratified_mean,
 )
 from lesionseg.evaluation.compare_tables import (
     comparison_csv,
@@ -35,7 +36,13 @@ def finished(label: str, jaccards: np.ndarray) -> FinishedTest:
     ids = tuple(f"{number:05}" for number in range(len(jaccards)))
     facts = dict(config="m.py", checkpoint="m.pth", checkpoint_sha256="0", dataset_sha256="1")
     size = np.full(len(jaccards), 20)
-    return FinishedTest(label, label, Report(len(ids), {}, {}, facts), ids, scores, size, size)
+    everything = [np.arange(len(jaccards))]
+    return FinishedTest(label, label, Report(len(ids), {}, {}, facts), ids, scores, size, size, everything)
+
+
+def test_each_finding_counts_alike_however_many_images_have_it():
+    strata = [np.array([0]), np.array([1, 2, 3])]
+    assert stratified_mean(np.array([1.0, 0.0, 0.0, 1.0]), strata) == (1 + 1 / 3) / 2
 
 
 def test_differences_are_these_fractions(finish):

@@ -258,9 +258,16 @@ def test_bytes_after_the_end_do_no_harm(gray):
     assert np.array_equal(decode_mask(saved(Image.fromarray(gray)) + b"\n" * 100, "m.png"), gray)
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x89PNG\r\n\x1a\nIEND\xaeB`\x82"])
-def test_what_is_no_picture_is_an_error(data):
-    with pytest.raises(DataError, match=r"^m\.png: not a readable picture"):
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "not a readable picture"),
+        (b"<html>not found</html>", "a web page by its content"),
+        (b"\x89PNG\r\n\x1a\nIEND\xaeB`\x82", "not a readable picture"),
+    ],
+)
+def test_what_is_no_picture_is_an_error(data, what):
+    with pytest.raises(DataError, match=rf"^m\.png: {what}"):
         decode_mask(data, "m.png")
 
 
