@@ -178,7 +178,9 @@ def find_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] =
     Raises:
         DataError: there is no such folder, or an image has no mask or two.
     """
-    found = _masks_of(root, image_ids, suffixes)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
+    found = existing_masks(root, image_ids, suffixes)
     if missing := [id for id in image_ids if id not in found]:
         raise DataError(
             f"{root}: {len(missing)} of {len(image_ids)} images have no mask ({first_names(missing)}), "
@@ -207,10 +209,7 @@ def find_finding_masks(
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
-    of_finding = {
-        finding: _masks_of(root / finding, image_ids, suffixes) if (root / finding).is_dir() else {}
-        for finding in findings
-    }
+    of_finding = {finding: existing_masks(root / finding, image_ids, suffixes) for finding in findings}
     found = {id: {finding: masks[id] for finding, masks in of_finding.items() if id in masks} for id in image_ids}
     if missing := [id for id, masks in found.items() if not masks]:
         raise DataError(
@@ -221,17 +220,27 @@ def find_finding_masks(
     return found
 
 
-def _masks_of(root: Path, image_ids: Collection[str], suffixes: Sequence[str]) -> dict[str, Path]:
-    """The masks of those images that have one; raises DataError where there is no folder, or two masks of an image."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected the masks. {CONVERT_HINT}")
-    files = {plain(source.name): root / source.name for source in list_files(root)}
-    found = {id: [files[id + suffix] for suffix in suffixes if id + suffix in files] for id in image_ids}
+def existing_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str] = MASK_SUFFIXES) -> dict[str, Path]:
+    """Find the masks of those images that have one; see `find_masks`.
+
+    Returns:
+        id -> mask, in the order of `image_ids`; empty where there is no such folder.
+
+    Raises:
+        DataError: an image has two masks.
+    """
+    found = list_masks(root, image_ids, suffixes)
     if twice := [id for id, masks in found.items() if len(masks) > 1]:
         raise DataError(
             f"{root}: {len(twice)} images have two masks ({first_names(twice)}), expected one. Keep one of them."
         )
     return {id: masks[0] for id, masks in found.items() if masks}
+
+
+def list_masks(root: Path, image_ids: Collection[str], suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """List for every image what is called like a mask of it."""
+    files = {plain(source.name): root / source.name for source in list_files(root)} if root.is_dir() else {}
+    return {id: [files[id + suffix] for suffix in suffixes if id + suffix in files] for id in image_ids}
 
 
 def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path], list[str]]:

@@ -1,6 +1,6 @@
 """Outlines of masks on images, by OpenCV alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -64,6 +64,11 @@ def _line_width(image: np.ndarray) -> int:
 
 
 def _draw(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], width: int) -> None:
+    cv2.drawContours(picture, find_outlines(mask), -1, colour[::-1], width, cv2.LINE_AA)
+
+
+def find_outlines(mask: np.ndarray) -> Sequence[np.ndarray]:
+    """The closed outlines of (H, W) bool, those of holes too: of each, the (N, 1, 2) int32 x and y of its pixels."""
     # Two levels, so that holes are outlined too.
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour[::-1], width, cv2.LINE_AA)
+    return contours

@@ -1,4 +1,4 @@
-"""Shrinking of images, and of masks in step with them."""
+"""Shrinking of images, and of masks in step with them; and the way back for masks."""
 
 import cv2
 import numpy as np
@@ -32,3 +32,8 @@ def shrink_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     a pixel of the result against its image (https://github.com/opencv/opencv/issues/9096).
     """
     return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def enlarge_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Enlarge (H, W) bool to `size`, (width, height); between the middles of pixels, the edge runs straight."""
+    return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
