@@ -1,0 +1,1 @@
+"""Demo and annotation, served in a browser on this machine."""
