@@ -87,6 +87,22 @@ def check_paths(model: str | PathLike, checkpoint: str | PathLike | None = None)
         onnx_file(model)
 
 
+def pair_checkpoints(words: Sequence[str]) -> list[list[str]]:
+    """Read the models of a command line, where each config is followed by its checkpoint.
+
+    Example:
+        >>> pair_checkpoints(["config.py", "best.pth", "model.onnx"])
+        [['config.py', 'best.pth'], ['model.onnx']]
+    """
+    models: list[list[str]] = []
+    for word in words:
+        if word.endswith((".pth", ".pt")) and models and len(models[-1]) == 1:
+            models[-1].append(word)
+        else:
+            models.append([word])
+    return models
+
+
 def open_model(path: str | PathLike, engine: str = ONNXRUNTIME, threads: int | None = None) -> "Model":
     """Open an exported model.
 
