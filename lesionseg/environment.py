@@ -35,7 +35,16 @@ SHOWN = (
     "albumentations",
     "pycocotools",
 )
-SHOWN_IF_INSTALLED = ("torchvision", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "mmdeploy")
+SHOWN_IF_INSTALLED = (
+    "torchvision",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "mmdeploy",
+    "gradio",
+)
 # An original and its fork share an import name, so one overwrites files of the other.
 FORKS = {
     "mmengine": "onedl-mmengine",

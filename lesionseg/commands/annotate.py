@@ -44,6 +44,7 @@ def annotate(asked: Annotation, address: Address) -> str:
         OSError: a file cannot be read.
     """
     inputs = check(asked)
+    address.check()
     from lesionseg.pages.annotation_page import annotation_page
     from lesionseg.pages.annotations import Annotations
     from lesionseg.pages.serving import import_gradio, private_gradio, served, wait_for_the_end
@@ -55,12 +56,11 @@ def annotate(asked: Annotation, address: Address) -> str:
         with served(annotation_page(annotations), address) as url:
             print(f"annotating {len(inputs.images)} images at {url} (Ctrl-C ends it)", flush=True)
             wait_for_the_end()
-        done = [
-            sum(annotations.is_done(number, finding) for number in range(len(inputs.images)))
-            for finding in annotations.findings
-        ]
-    named = [f"{count} of {finding}" for count, finding in zip(done, asked.findings, strict=False)]
-    return f"{len(inputs.images)} images have {', '.join(named) or done[0]} masks; they are in {asked.out}"
+    counts = []
+    for finding in annotations.findings:
+        done = sum(annotations.is_done(number, finding) for number in range(len(inputs.images)))
+        counts.append(f"{done} have a mask" + (f" of {finding}" if asked.findings else ""))
+    return f"of {len(inputs.images)} images, {', '.join(counts)}; masks are in {asked.out}"
 
 
 def check(asked: Annotation) -> Inputs:

@@ -21,6 +21,7 @@ def demo(models: Sequence[Sequence[str]], address: Address) -> str:
     """
     for model in models:
         check_paths(*model)
+    address.check()
     from lesionseg.inference.segmenter import Segmenter
     from lesionseg.pages.demo import model_name
     from lesionseg.pages.demo_page import demo_css, demo_page

@@ -1,7 +1,10 @@
 """Where a page is served, and for whom; nothing heavy is imported here."""
 
 import argparse
+import socket
 from dataclasses import dataclass
+
+from lesionseg.errors import DataError
 
 LOOPBACK = ("127.0.0.1", "localhost")
 _LARGEST_PORT = 65535
@@ -25,6 +28,23 @@ class Address:
     def is_local(self) -> bool:
         """Whether only this machine reaches it."""
         return self.host in LOOPBACK
+
+    def check(self) -> None:
+        """Try whether it can be listened on; Gradio would try a hundred ports, five seconds each.
+
+        Raises:
+            DataError: it cannot.
+        """
+        try:
+            socket.create_server((self.host, self.port or 0)).close()
+        except OSError as error:
+            # Python repeats the address in brackets.
+            reason = str(error.strerror).partition(" (")[0]
+            what = f"port {self.port}" if self.port else "this address"
+            raise DataError(
+                f"{self.host}: {what} cannot be listened on ({reason}), expected an address of this machine and a port "
+                "that no other program uses. Choose another --host or --port."
+            ) from error
 
 
 def add_address_arguments(parser: argparse.ArgumentParser) -> None:

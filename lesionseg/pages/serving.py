@@ -1,8 +1,8 @@
 """A Gradio page on this machine: nothing leaves it, and no error says where anything lies."""
 
-import functools
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, current_thread, main_thread
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lesionseg.cli import describe_unforeseen, one_line
 from lesionseg.errors import DataError, Stopped
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 100 * 10**6
 # Browsers hold to it, whatever a page or a part of it asks for: scripts and pictures of this server and no others.
 _POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; form-action 'self'; frame-ancestors 'self'"
+# Of an absolute path, all but its last part.
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:]+/)+")
 _FAILED = "This could not be done. The terminal in which the page was started says why."
 
 
@@ -46,9 +48,12 @@ def import_gradio() -> ModuleType:
 def private_gradio() -> Iterator[None]:
     """Let Gradio keep uploads in a folder that only this user reads and that is removed when the block ends.
 
-    Settings of Gradio in the environment, which could share the page or more files than are meant, do not count.
+    SIGTERM is `Stopped` meanwhile, so that it is removed then, too. Settings of Gradio in the environment, which could
+    share the page or more files than are meant, do not count.
     """
     earlier = dict(os.environ)
+    in_main = current_thread() is main_thread()
+    handler = signal.signal(signal.SIGTERM, _stop) if in_main else None
     with tempfile.TemporaryDirectory(prefix="lesionseg-page-", ignore_cleanup_errors=True) as folder:
         for name in [name for name in os.environ if name.startswith("GRADIO_")]:
             del os.environ[name]
@@ -60,6 +65,8 @@ def private_gradio() -> Iterator[None]:
         finally:
             os.environ.clear()
             os.environ.update(earlier)
+            if in_main:
+                signal.signal(signal.SIGTERM, handler)
 
 
 def theme() -> "gr.themes.Base":
@@ -88,37 +95,31 @@ def served(page: "gr.Blocks", address: Address, css: str = "") -> Iterator[str]:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    address.check()
     # Otherwise, a page from elsewhere whose name is made to lead to this machine could read what is served.
     hosts = list(LOOPBACK) if address.is_local else ["*"]
-    try:
-        page.launch(
-            server_name=address.host,
-            server_port=address.port,
-            auth=address.auth,
-            share=False,
-            show_error=False,
-            max_file_size=MOST_BYTES,
-            ssr_mode=False,
-            run_history=False,
-            enable_monitoring=False,
-            pwa=False,
-            mcp_server=False,
-            footer_links=[],
-            theme=theme(),
-            css=f"footer {{display: none !important}}\n{css}",
-            app_kwargs=dict(
-                middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_ContentPolicy)]
-            ),
-            prevent_thread_lock=True,
-            inbrowser=False,
-            quiet=True,
-        )
-    except OSError as error:
-        port = f"{address.port} " if address.port else ""
-        raise DataError(
-            f"{address.host}: no port {port}is free there, expected an address of this machine and a port that no "
-            "other program uses. Choose another --host or --port."
-        ) from error
+    page.launch(
+        server_name=address.host,
+        server_port=address.port,
+        auth=address.auth,
+        share=False,
+        show_error=False,
+        max_file_size=MOST_BYTES,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        footer_links=[],
+        theme=theme(),
+        css=f"footer {{display: none !important}}\n{css}",
+        app_kwargs=dict(
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_ContentPolicy)]
+        ),
+        prevent_thread_lock=True,
+        inbrowser=False,
+        quiet=True,
+    )
     # A browser that is closed amid an upload is no event.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     try:
@@ -128,9 +129,7 @@ def served(page: "gr.Blocks", address: Address, css: str = "") -> Iterator[str]:
 
 
 def wait_for_the_end() -> None:
-    """Wait for Ctrl-C, by which a page is ended; SIGTERM is `Stopped`, so that uploads are cleared away."""
-    if current_thread() is main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+    """Wait for Ctrl-C, by which a page is ended."""
     try:
         Event().wait()
     except Stopped:
@@ -173,19 +172,4 @@ def told(error: Exception, names: Mapping[str, str]) -> str:
     message = str(error)
     for path, name in names.items():
         message = message.replace(path, name)
-    return one_line(message)
-
-
-def shown_in_page(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn what goes wrong in a function that Gradio calls into a message of the page; see `told`."""
-    gradio = import_gradio()
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            paths = {str(each): os.path.basename(each) for each in arguments if isinstance(each, str) and each}
-            raise gradio.Error(told(error, paths), print_exception=False) from None
-
-    return wrapped
+    return one_line(_FOLDERS.sub("", message))

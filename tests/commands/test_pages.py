@@ -1,6 +1,7 @@
 """The tools that serve a page, up to the page: tests/pages has the rest."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -83,3 +84,16 @@ def test_masks_lie_apart_from_images(images, tmp_path, capsys):
 def test_a_checkpoint_follows_its_config(capsys):
     assert demo(["none.py", "best.pth", "model.onnx"]) == 1
     assert "none.py: no such config" in capsys.readouterr().err
+
+
+def test_an_address_that_cannot_be_listened_on_is_told_at_once(images, tmp_path, capsys):
+    command = [str(images), "--out", str(tmp_path / "masks")]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert annotate([*command, "--port", port]) == 1
+    told = f"error: 127.0.0.1: port {port} cannot be listened on (Address already in use), expected an address of"
+    assert told in capsys.readouterr().err
+    # TEST-NET-1, which no machine has.
+    assert annotate([*command, "--host", "192.0.2.1", "--auth", "a:b"]) == 1
+    assert "error: 192.0.2.1: this address cannot be listened on (Cannot assign" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
