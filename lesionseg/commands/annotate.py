@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionseg.data.names import is_picture
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import lock_folder
 from lesionseg.inference.inputs import Inputs, find_inputs
@@ -72,14 +71,7 @@ def check(asked: Annotation) -> Inputs:
     inputs = find_inputs(asked.images)
     if asked.model:
         check_paths(*asked.model)
-    if asked.out.exists() and not asked.out.is_dir():
-        raise DataError(f"{asked.out}: a file, expected a folder for the masks. Choose another --out.")
-    for folder in inputs.folders:
-        if asked.out.resolve().is_relative_to(folder.resolve()):
-            raise DataError(
-                f"{asked.out}: lies in {folder}, which is searched for images, expected a folder apart. Choose another "
-                "--out."
-            )
+    inputs.check_apart(asked.out)
     if wrong := [name for name in asked.findings if not _is_folder_name(name)]:
         raise DataError(
             f"--findings: {first_names(wrong)} cannot be the name of a folder, expected names such as acne. Choose "
@@ -94,7 +86,7 @@ def check(asked: Annotation) -> Inputs:
 
 
 def _is_folder_name(name: str) -> bool:
-    return name.isprintable() and name == Path(name).name and not name.startswith(".") and not is_picture(name)
+    return name.isprintable() and name == Path(name).name and not name.startswith(".")
 
 
 def _open(model: Sequence[str]) -> "Segmenter | None":

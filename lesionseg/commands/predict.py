@@ -75,14 +75,7 @@ class Outputs:
                 output is to be, or holds earlier outputs and `overwrite` is not set, other than those of a run that was
                 ended before its end.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"{self.folder}: a file, expected a folder for the masks. Choose another --out.")
-        for folder in inputs.folders:
-            if real_path(self.folder).is_relative_to(real_path(folder)):
-                raise DataError(
-                    f"{self.folder}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
-                    "another --out."
-                )
+        inputs.check_apart(self.folder)
         wanted = [path for image in inputs.images for path in self.paths(image)] + [self.folder / TABLE]
         if folders := [str(path) for path in wanted if os.path.isdir(path)]:
             raise DataError(

@@ -56,6 +56,21 @@ class Inputs:
     folders: list[Path]
     notes: list[str]
 
+    def check_apart(self, out: Path) -> None:
+        """Find out whether masks may be written into a folder.
+
+        Raises:
+            DataError: it is a file, or the next run would take what is in it for images.
+        """
+        if out.exists() and not out.is_dir():
+            raise DataError(f"{out}: a file, expected a folder for the masks. Choose another --out.")
+        for folder in self.folders:
+            if out.resolve().is_relative_to(folder.resolve()):
+                raise DataError(
+                    f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
+                    "another --out."
+                )
+
 
 def find_inputs(names: Sequence[str]) -> Inputs:
     """Find the images that files, folders and patterns mean.

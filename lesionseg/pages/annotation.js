@@ -86,6 +86,10 @@ function refresh() {
   show("name", page.number < 0 ? "" : page.images[page.number].name);
   show("done", `${masks} of ${total} have a mask${page.findings.length > 1 ? ` of ${current()}` : ""}`);
   one(".findings").replaceChildren(...page.findings.map(findingRow));
+  // What is drawn now lies over the rest.
+  page.findings.forEach((finding, place) => {
+    if (page.ready) page.canvases[finding.name].style.zIndex = place === page.finding ? 1 : 0;
+  });
 }
 
 function findingRow(finding, place) {

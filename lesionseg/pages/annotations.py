@@ -14,6 +14,7 @@ from lesionseg.files import file_sha256, write_bytes
 from lesionseg.inference.finder import Image
 from lesionseg.inference.inputs import Input
 from lesionseg.inference.segmenter import Segmenter
+from lesionseg.pages import LESION
 from lesionseg.pages.photographs import read_photograph, working_size
 from lesionseg.pages.refinement import refine
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
@@ -21,9 +22,6 @@ from lesionseg.pixels.pictures import picture_size, quiet_opencv
 from lesionseg.pixels.shrink import enlarge_mask, shrink_image, shrink_mask
 from lesionseg.system_errors import describe_system_error
 from lesionseg.workers import map_files
-
-# What is drawn where no findings are named.
-LESION = "lesion"
 
 
 @dataclass(frozen=True)

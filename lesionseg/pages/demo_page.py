@@ -18,6 +18,7 @@ from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pages.demo import Seen, agreement, downloads, look, masks, view
 from lesionseg.pages.serving import import_gradio, told
 from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR
 from lesionseg.pixels.pictures import encode_jpeg
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def demo_page(models: Sequence[tuple[str, Segmenter]]) -> "gr.Blocks":
 
 def demo_css() -> str:
     """What `served` needs for this page."""
-    return (_HERE / "demo.css").read_text("utf-8")
+    colours = f":root {{--truth: rgb{TRUTH_COLOUR}; --prediction: rgb{PREDICTION_COLOUR}}}"
+    return f"{colours}\n{(_HERE / 'demo.css').read_text('utf-8')}"
 
 
 class _Parts:

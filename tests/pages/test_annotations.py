@@ -7,8 +7,9 @@ from lesionseg.errors import DataError
 from lesionseg.inference import Segmenter
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import find_inputs
+from lesionseg.pages import LESION
 from lesionseg.pages.annotation_page import pack, unpack
-from lesionseg.pages.annotations import LESION, Annotations, Drawn, to_original
+from lesionseg.pages.annotations import Annotations, Drawn, to_original
 from lesionseg.pages.photographs import working_size
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
 
