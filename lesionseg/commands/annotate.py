@@ -72,7 +72,7 @@ def check(asked: Annotation) -> Inputs:
     if asked.model:
         check_paths(*asked.model)
     inputs.check_apart(asked.out)
-    if wrong := [name for name in asked.findings if not _is_folder_name(name)]:
+    if wrong := [repr(name) for name in asked.findings if not _is_folder_name(name)]:
         raise DataError(
             f"--findings: {first_names(wrong)} cannot be the name of a folder, expected names such as acne. Choose "
             "others."
@@ -86,7 +86,7 @@ def check(asked: Annotation) -> Inputs:
 
 
 def _is_folder_name(name: str) -> bool:
-    return name.isprintable() and name == Path(name).name and not name.startswith(".")
+    return name != "" and name.isprintable() and name == Path(name).name and not name.startswith(".")
 
 
 def _open(model: Sequence[str]) -> "Segmenter | None":

@@ -106,7 +106,7 @@ function findingRow(finding, place) {
   if (page.ready) {
     const share = 100 * area(page.masks[finding.name]) / (page.width * page.height);
     const kept = page.stamps[finding.name] ? `${share.toFixed(1)} %` : "no mask";
-    state.textContent = page.touched.has(finding.name) ? `${share.toFixed(1)} %, not saved` : kept;
+    state.textContent = page.touched.has(finding.name) ? `${share.toFixed(1)} %, unsaved` : kept;
   }
   seen.type = "checkbox";
   seen.checked = !finding.hidden;

@@ -63,7 +63,7 @@ def test_faults_are_told_before_anything_heavy_is_imported(images, tmp_path):
 @pytest.mark.parametrize(
     ("findings", "told"),
     [
-        (["acne", "a/b", ".."], "--findings: a/b, .. cannot be the name of a folder, expected names such as acne"),
+        (["acne", "a/b", "..", ""], "--findings: 'a/b', '..', '' cannot be the name of a folder, expected names such"),
         (["acne", "Acne"], "--findings: acne, Acne, expected each name once"),
     ],
 )
