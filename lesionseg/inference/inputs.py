@@ -65,7 +65,7 @@ class Inputs:
         if out.exists() and not out.is_dir():
             raise DataError(f"{out}: a file, expected a folder for the masks. Choose another --out.")
         for folder in self.folders:
-            if out.resolve().is_relative_to(folder.resolve()):
+            if real_path(out).is_relative_to(real_path(folder)):
                 raise DataError(
                     f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     "another --out."

@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lesionseg.data.names import image_id
+from lesionseg.data.names import OVERLAY, image_id, mask_file
 from lesionseg.errors import DataError
 from lesionseg.evaluation.scores import Confusion, dice, jaccard
 from lesionseg.inference.finder import Image, Prediction
-from lesionseg.inference.inputs import MASK, OVERLAY
 from lesionseg.inference.opening import MODEL_FILE
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.segmenter import Segmenter
@@ -129,7 +128,7 @@ def view(seen: Seen, number: int, name: str, finding: str, mask: np.ndarray | No
 def downloads(seen: Seen, mask: np.ndarray) -> dict[str, bytes]:
     """The files of a mask by their names: as `tools/predict.py` writes mask and overlay."""
     overlay = outline_picture(seen.image, prediction=mask)
-    return {f"{seen.id}{MASK}": encode_mask(mask), f"{seen.id}{OVERLAY}": encode_jpeg(overlay)}
+    return {mask_file(seen.id): encode_mask(mask), f"{seen.id}{OVERLAY}": encode_jpeg(overlay)}
 
 
 def model_name(path: str | PathLike) -> str:
