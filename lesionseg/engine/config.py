@@ -139,7 +139,7 @@ def check_schedule(cfg: "Config", path: str) -> None:
     """Refuse a training that cannot be resumed exactly, or whose learning rate ends before or after it.
 
     Raises:
-        DataError: it counts epochs, or the learning rate's schedule does not end with it.
+        DataError: it or what changes the learning rate counts epochs, or the schedule does not end with it.
     """
     if "max_iters" not in (cfg.get("train_cfg") or {}):
         raise DataError(
@@ -147,6 +147,13 @@ def check_schedule(cfg: "Config", path: str) -> None:
             "that was not stopped. Set train_cfg to an IterBasedTrainLoop, as the configs of this project do."
         )
     length, schedulers = cfg.train_cfg.max_iters, schedulers_of(cfg)
+    for scheduler in schedulers:
+        # MMEngine counts epochs where it is not told otherwise. A plateau is looked for after each validation.
+        if scheduler.get("by_epoch", True) and "Plateau" not in scheduler["type"]:
+            raise DataError(
+                f"{path}: its {scheduler['type']} counts epochs, expected iterations, as the training does: the "
+                "learning rate would never change. Set by_epoch=False in param_scheduler."
+            )
     end = schedulers[-1].get("end", length) if schedulers else length
     if end != length:
         raise DataError(

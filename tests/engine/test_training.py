@@ -209,6 +209,7 @@ def test_broken_config(capsys, tmp_path, text):
         ("train_cfg = None", "its training does not count iterations"),
         ("custom_hooks = 'EMAHook'", r"does not run \(TypeError: "),
         ("param_scheduler = 'PolyLR'", r"does not run \(AttributeError: "),
+        ("param_scheduler = [dict(type='PolyLR', end=2)]", "its PolyLR counts epochs, .* by_epoch=False"),
     ],
 )
 def test_config_with_a_part_of_the_wrong_kind(capsys, tmp_path, line, message):
