@@ -166,7 +166,7 @@ def _add_hooks(cfg: Config) -> None:
     default = dict(cfg.get("default_hooks") or {})
     saving = dict(default.get("checkpoint") or {})
     if saving.get("type", "CheckpointHook") == "CheckpointHook":
-        saving.update(type="ValidatedCheckpointHook", by_epoch=False)
+        saving.update(type="ValidatedCheckpointHook")
     cfg.default_hooks = dict(default, checkpoint=saving)
 
 

@@ -53,7 +53,7 @@ class ValidatedCheckpointHook(CheckpointHook):
         kwargs: as for CheckpointHook; `by_epoch` is False.
 
     Raises:
-        DataError: it is to count epochs.
+        DataError: it is to count epochs, or to save where `--resume` does not look.
     """
 
     def __init__(self, interval: int | None = None, *, minutes: float = 10, **kwargs: Any) -> None:
@@ -62,8 +62,13 @@ class ValidatedCheckpointHook(CheckpointHook):
                 "ValidatedCheckpointHook: by_epoch=True, expected a training by iterations. Give interval in them, and "
                 "set by_epoch=False."
             )
-        if not kwargs.get("out_dir"):
-            kwargs.setdefault("backend_args", dict(backend="aside"))
+        for name, value in (("out_dir", None), ("filename_tmpl", "iter_{}.pth")):
+            if kwargs.get(name) not in (None, value):
+                raise DataError(
+                    f"ValidatedCheckpointHook: {name}={kwargs[name]}, expected iter_<number>.pth in the work_dir, "
+                    f"where --resume looks. Leave {name} out, and choose the folder by --work-dir."
+                )
+        kwargs.setdefault("backend_args", dict(backend="aside"))
         super().__init__(interval=interval or -1, **kwargs)
         self._as_validated = interval is None
         self.minutes = minutes

@@ -159,8 +159,16 @@ def test_a_signal_before_the_first_step_ends_it_at_once():
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_epochs_are_refused():
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (dict(by_epoch=True), "expected a training by iterations"),
+        (dict(out_dir="elsewhere"), "where --resume looks"),
+        (dict(filename_tmpl="epoch_{}.pth"), "where --resume looks"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused(setting, message):
     from lesionseg.engine.saving import ValidatedCheckpointHook
 
-    with pytest.raises(DataError, match="by_epoch=True, expected a training by iterations"):
-        ValidatedCheckpointHook(by_epoch=True)
+    with pytest.raises(DataError, match=message):
+        ValidatedCheckpointHook(**setting)
