@@ -90,7 +90,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
                 check_data(cfg, loader)
         if resume:
             print(f"resuming from {cfg.load_from}")
-        elif cfg.get("load_from"):
+        elif cfg.get("load_from") is not None:
             cfg.load_from = starting_weights(cfg, options.config)
         _add_hooks(cfg)
         runner = ResumableRunner.from_cfg(cfg)

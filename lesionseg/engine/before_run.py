@@ -115,7 +115,7 @@ def starting_weights(cfg: Config, config: str) -> str:
     """
     if not re.match(r"https?://", cfg.load_from):
         if not Path(cfg.load_from).is_file():
-            raise DataError(f"{cfg.load_from}: no such file, expected starting weights. Correct load_from.")
+            raise DataError(f"load_from={cfg.load_from}: no such file, expected starting weights. Correct it.")
         return cfg.load_from
     try:
         return str(fetch_weights(cfg.load_from))

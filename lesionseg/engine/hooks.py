@@ -1,6 +1,7 @@
 """What MMEngine's hooks leave out: exact resuming, checkpoints that fit, validation loss and a learning curve."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ class FitHook(Hook):
             for resuming or testing one.
     """
 
-    def __init__(self, new_parts: tuple[str, ...] = ()) -> None:
-        self.new_parts = tuple(new_parts)
+    def __init__(self, new_parts: str | Sequence[str] = ()) -> None:
+        self.new_parts = (new_parts,) if isinstance(new_parts, str) else tuple(new_parts)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         starting = runner._train_loop is not None and not runner._resume

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from mmengine.logging import MessageHub
 
-from lesionseg.engine.hooks import LearningCurveHook, RandomStateHook
+from lesionseg.engine.hooks import FitHook, LearningCurveHook, RandomStateHook
 
 
 def draws():
@@ -35,6 +35,10 @@ def test_random_state_is_left_alone_where_a_training_only_starts_from_weights():
     hook.after_load_checkpoint(runner, checkpoint)
     hook.before_train_iter(runner, 0)
     assert draws() != expected
+
+
+def test_a_single_new_part_is_no_list_of_letters():
+    assert FitHook("decode_head.cls_embed").new_parts == ("decode_head.cls_embed",)
 
 
 def test_learning_curve_is_drawn_from_what_was_logged(tmp_path):
