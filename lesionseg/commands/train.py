@@ -1,7 +1,8 @@
 """Trains a model as a config says."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -99,6 +100,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         # A line for each of several hundred parameters hides all others.
         runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
         check_scores(runner)
+        check_custom_keys(options.cfg_options, [name for name, _ in runner.model.named_parameters()])
         if overwrite and is_main_process():
             remove_results(cfg.work_dir)
         runner.train()
@@ -141,6 +143,19 @@ def check_scores(runner: ResumableRunner) -> None:
                     f"{type(hook).__name__}: no metric of val_evaluator gives {score}, expected {expected}. Correct it"
                     f"{f', perhaps to {near[0]}' if near else ''}."
                 )
+
+
+def check_custom_keys(options: Sequence[str], parameters: Sequence[str]) -> None:
+    """Raise DataError where --cfg-options give a learning rate or weight decay to parameters that are not there."""
+    for option in options:
+        typed = re.match(r"optim_wrapper\.paramwise_cfg\.custom_keys\.([\w-]+)", option)
+        if typed and not any(typed[1] in name for name in parameters):
+            parts = {part for name in parameters for part in name.split(".")}
+            [near] = get_close_matches(typed[1], sorted(parts), n=1, cutoff=0)
+            raise DataError(
+                f"--cfg-options {option}: no parameter has {typed[1]} in its name, expected a part of one, such as "
+                f"{near}. Correct it."
+            )
 
 
 def _results(work_dir: str) -> list[Path]:
@@ -193,7 +208,7 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         if not started and not existed and is_main_process():
             # A log that is still written would tell in a thread of its own that its folder has gone.
             if Visualizer._instance_dict:
-                Visualizer.get_current_instance().close()
+                Visualizer._instance_dict.popitem()[1].close()
             shutil.rmtree(cfg.work_dir, ignore_errors=True)
         if isinstance(error, FloatingPointError):
             raise diverged(runners[0], str(error)) from error

@@ -41,6 +41,7 @@ _TAKES = {
     "env_cfg": ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"),
     "mp_cfg": ("mp_start_method", "opencv_num_threads"),
     "dist_cfg": ("backend", "timeout"),
+    "log_processor": ("window_size", "by_epoch", "custom_cfg", "num_digits", "log_with_hierarchy", "mean_pattern"),
     "auto_scale_lr": ("enable", "base_batch_size"),
     "test_cfg": ("mode", "stride", "crop_size", "rpn", "rcnn", "type", "fp16"),
     "rcnn": ("score_thr", "nms", "max_per_img", "mask_thr_binary"),
@@ -51,13 +52,15 @@ _FREE = ("custom_keys", "init_kwargs")
 # Whole numbers, and the range of each.
 _WHOLE = {
     **dict.fromkeys(("max_iters", "batch_size", "val_interval", "num_queries", "num_classes", "patience"), (1, 10**9)),
-    **dict.fromkeys(("base_batch_size", "accumulative_counts", "prefetch_factor", "end"), (1, 10**9)),
+    **dict.fromkeys(("base_batch_size", "accumulative_counts", "prefetch_factor", "end", "window_size"), (1, 10**9)),
     **dict.fromkeys(("begin", "val_begin", "save_begin"), (0, 10**9)),
     **dict.fromkeys(("interval", "max_keep_ckpts"), (-1, 10**9)),
     "num_workers": (0, 1024),
     "seed": (0, 2**32 - 1),
 }
 _NEVER_NEGATIVE = ("lr", "weight_decay", "momentum", "start_factor", "eta_min", "power", "max_norm", "minutes")
+# On or off, in sections that say nothing of their settings' types.
+_SWITCHES = ("deterministic", "diff_rank_seed", "find_unused_parameters", "cudnn_benchmark", "enable", "by_epoch")
 # What names files, folders and parts is taken as it was typed.
 _AS_TYPED = re.compile(r"root|file|path|dir|prefix|name|from|type|checkpoint|^(img|seg|monitor|save_best|mode)$")
 
@@ -103,6 +106,8 @@ def _read(cfg: "Config", key: str, text: str, config: str) -> Any:
         elif isinstance(section, dict) or section is cfg:
             if part not in section:
                 if number and not _takes(section, parts[:number], part, cfg):
+                    raise _unknown(cfg, key, config)
+                if parts[number - 1] == "custom_keys" and parts[number + 1 :] not in ([], ["lr_mult"], ["decay_mult"]):
                     raise _unknown(cfg, key, config)
                 section = _default(section, parts[:number], part, cfg) if number == len(parts) - 1 else None
                 break
@@ -220,7 +225,8 @@ def _checked(key: str, text: str, value: Any, old: Any, cfg: "Config") -> Any:
     leaf = key.rpartition(".")[2]
     fault = _fault(leaf, value, old)
     if fault is None and leaf == "type" and isinstance(value, str) and _class_of(value, cfg) is None:
-        names = sorted({name for registry in _registries(cfg) for name in registry.module_dict})
+        alike = [registry for registry in _registries(cfg) if old in registry.module_dict]
+        names = sorted({name for registry in alike or _registries(cfg) for name in registry.module_dict})
         near = get_close_matches(value, names, n=3, cutoff=0.5)
         fault = f"a type that is registered, such as {first_names(near or [str(old)])}"
     if fault:
@@ -244,9 +250,9 @@ def _fault(leaf: str, value: Any, old: Any) -> str | None:
         return "a number, 0 or more"
     if leaf == "pipeline" and not value:
         return "at least one step"
-    if value is None or old is None:
+    if value is None or (old is None and leaf not in _SWITCHES):
         return None
-    if isinstance(old, bool):
+    if isinstance(old, bool) or leaf in _SWITCHES:
         return None if isinstance(value, bool) else "True or False"
     if isinstance(old, int | float) and (isinstance(value, str | bool)):
         return f"a number, such as {old}"

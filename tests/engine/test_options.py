@@ -31,6 +31,7 @@ def load(*options, config=MASK2FORMER):
         ("default_hooks.chekpoint.interval=3", "default_hooks.checkpoint.interval"),
         ("model.decode_head.num_querys=3", "model.decode_head.num_queries"),
         ("max_iters.x=3", ""),
+        ("optim_wrapper.paramwise_cfg.custom_keys.head.lr_mul=1", "custom_keys.backbone.lr_mult"),
         ("train_dataloader.dataset.data_prefix.img=a", "train_dataloader.dataset.data_prefix.img_path"),
     ],
 )
@@ -59,6 +60,7 @@ def test_what_is_no_setting_at_all_is_refused(option):
         *("train_dataloader.persistent_workers=perhaps", "train_dataloader.num_workers=1000000"),
         # What the config does not have yet is held to what the class takes by itself.
         *("val_cfg.fp16=abc", "val_cfg.fp16=1", "train_dataloader.pin_memory=yes", "train_dataloader.timeout=abc"),
+        *("randomness.deterministic=abc", "find_unused_parameters=1", "log_processor.window_size=0"),
     ],
 )
 def test_values_of_another_type_or_out_of_range_are_refused(option):
