@@ -6,13 +6,16 @@ import math
 import os
 import re
 import shlex
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TypeVar
 
 from lesionseg.errors import DataError, Stopped, is_out_of_memory
@@ -45,7 +48,8 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
     def wrapped(argv: Sequence[str] | None = None) -> int:
         _print_any_name()
         try:
-            return main(argv) or EXIT_DONE
+            with _stopped_by_sigterm():
+                return main(argv) or EXIT_DONE
         except DataError as error:
             return _fail(*map(_last_error, error.args))
         except Stopped as stop:
@@ -64,6 +68,28 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
             return _fail(f"{_shortened(command)}: {describe_unforeseen(error)}")
 
     return wrapped
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what it has half-written goes; in the main thread only."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() == process:
+            raise Stopped(number)
+        # A process that was forked meanwhile ends as if there were no handler.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def describe_unforeseen(error: Exception) -> str:

@@ -1,5 +1,6 @@
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from lesionseg.cli import MOST_THREADS, tool
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
+from lesionseg.files import lock
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 
@@ -169,12 +171,18 @@ def test_several_faults_are_a_line_each(capsys):
     assert capsys.readouterr().err == "error: a: one\nerror: b: two\n"
 
 
-def test_stopping_by_hand_is_130(capsys):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_tool_in_one_line_and_what_is_half_written_goes(number, code, tmp_path, capsys):
     @tool
     def main(argv=None):
-        raise KeyboardInterrupt
+        with lock(tmp_path / ".lock", tmp_path):
+            signal.raise_signal(number)
 
-    assert main([]) == 130
+    before = signal.getsignal(number)
+    assert main([]) == code
+    assert capsys.readouterr().err == "stopped\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) is before
 
 
 def test_phantoms_are_drawn_and_converted(tmp_path, capsys):
