@@ -1,5 +1,7 @@
 """Scores a checkpoint, or what any other method finds, on a config's test set."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.data.names import mask_file
-from lesionseg.engine.before_run import check_data, one_run, start_processes
+from lesionseg.engine.before_run import check_data, one_run, remove_folder, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
     Options,
@@ -107,8 +109,9 @@ def evaluate(
         operators = _set_up(cfg, options.config, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
+    existed = Path(cfg.work_dir).exists()
     with one_run("test", cfg.work_dir, out, show_dir):
-        with told_as_misfit(options.config):
+        with told_as_misfit(options.config), _no_log_without_scores(cfg.work_dir, existed):
             runner = _TestRunner.from_cfg(cfg)
             scores = runner.test()
         if not is_main_process():
@@ -139,6 +142,17 @@ def _check_free(folder: str | None, flag: str, ending: str) -> None:
             f"{folder}: {len(there)} files are there already ({first_names(there)}), expected none of *{ending}. "
             f"Choose another {flag}, or replace them with --overwrite."
         )
+
+
+@contextmanager
+def _no_log_without_scores(work_dir: str, existed: bool) -> Iterator[None]:
+    """Remove a new work_dir where the block does not end: its log alone is of no use."""
+    try:
+        yield
+    except BaseException:
+        if not existed and is_main_process():
+            remove_folder(work_dir)
+        raise
 
 
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:

@@ -1,7 +1,6 @@
 """Trains a model as a config says."""
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +9,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.visualization import Visualizer
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.engine.before_run import (
     check_data,
     one_run,
+    remove_folder,
     start_processes,
     starting_weights,
 )
@@ -206,10 +205,7 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         begin = _begin(runners[0]) if runners else None
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():
-            # A log that is still written would tell in a thread of its own that its folder has gone.
-            if Visualizer._instance_dict:
-                Visualizer._instance_dict.popitem()[1].close()
-            shutil.rmtree(cfg.work_dir, ignore_errors=True)
+            remove_folder(cfg.work_dir)
         if isinstance(error, FloatingPointError):
             raise diverged(runners[0], str(error)) from error
         if started and VALIDATED in runners[0].message_hub.runtime_info:

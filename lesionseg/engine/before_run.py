@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from os import PathLike
@@ -13,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_main_process
 from mmengine.registry import DATASETS, init_default_scope
+from mmengine.visualization import Visualizer
 
 from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.engine.checkpoint import fetch_weights
@@ -73,6 +75,14 @@ def one_run(work: str, *folders: str | PathLike | None) -> Iterator[None]:
             for folder in {real_path(folder): folder for folder in folders if folder}.values():
                 stack.enter_context(lock_folder(folder, work))
         yield
+
+
+def remove_folder(work_dir: str) -> None:
+    """Remove the work_dir that a run has made, and that holds nothing but its log."""
+    # A log that is still written would tell in a thread of its own that its folder has gone.
+    if Visualizer._instance_dict:
+        Visualizer._instance_dict.popitem()[1].close()
+    shutil.rmtree(work_dir, ignore_errors=True)
 
 
 def _replace_sync_bn(settings: dict) -> None:

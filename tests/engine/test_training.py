@@ -312,6 +312,7 @@ def test_settings_that_do_not_test_are_told_in_one_line(capsys, trained, isic_fo
     checkpoint = trained / f"iter_{LENGTH}.pth"
     arguments = [MASK2FORMER, checkpoint, "--work-dir", tmp_path / "w", *options(isic_folder, option)]
     fails(capsys, "test", arguments, message)
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.parametrize("flag", ["--work-dir", "--out", "--show-dir"])
