@@ -61,6 +61,13 @@ def test_images_without_mask_are_counted_and_named(folder):
         dataset(folder)
 
 
+def test_masks_whose_image_is_lost_are_told(folder):
+    assert dataset(folder).summary == ""
+    (folder / "images/training/ISIC_0000002.jpg").unlink()
+    assert "1 of 6 masks in " in dataset(folder).summary
+    assert dataset(folder).summary.endswith("have no image (ISIC_0000002.png)")
+
+
 def test_two_masks_of_one_image_are_an_error(folder):
     masks = folder / "annotations" / "training"
     shutil.copy(masks / "ISIC_0000000.png", masks / "ISIC_0000000_segmentation.png")

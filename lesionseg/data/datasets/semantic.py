@@ -1,6 +1,6 @@
 """The data set folder as MMSegmentation sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +25,9 @@ class ISICDataset(BaseSegDataset):
     Args:
         mask_suffixes: what may follow an image's id in the name of its mask.
         kwargs: as for BaseSegDataset.
+
+    Attributes:
+        summary: which masks have no image, where all images of the folder are taken.
 
     Raises:
         DataError: a folder is missing or has no images, an image has no mask or two, an id of
@@ -63,12 +66,21 @@ class ISICDataset(BaseSegDataset):
     def _masks_of(self, images: Mapping[str, Path], root: Path) -> dict[str, dict]:
         """What the sample of each image says of its masks."""
         masks = find_masks(root, images, self.mask_suffixes)
+        if not self.ann_file:
+            self.summary = _without_image(root, set(masks.values()))
         return {id: dict(seg_map_path=str(path)) for id, path in masks.items()}
 
     def _listed_ids(self) -> list[str] | None:
         if not self.ann_file:
             return None
         return [listed_id(line) for line in read_lines(self.ann_file)]
+
+
+def _without_image(root: Path, used: Set[Path]) -> str:
+    """Say which masks are left over, as where an image was lost; nothing where none is."""
+    masks = [source.name for source in list_files(root) if is_picture(source.name)]
+    spare = [name for name in masks if root / name not in used]
+    return f"{len(spare)} of {len(masks)} masks in {root} have no image ({first_names(spare)})" if spare else ""
 
 
 def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
