@@ -105,6 +105,11 @@ def check_data(cfg: Config, loader: str) -> None:
     dataset = DATASETS.build(dict(settings, pipeline=[], serialize_data=False))
     name = loader.removesuffix("_dataloader")
     samples = [dataset.get_data_info(index) for index in range(len(dataset))]
+    if not samples:
+        raise DataError(
+            f"{dataset.ann_file or dataset.data_root}: no image is left for {loader}, expected one or more. Annotate "
+            "lesions in some, or change what leaves them out: filter_cfg or indices of its dataset."
+        )
     if instances := getattr(dataset, "summary", None):
         print(f"{name}: {instances}")
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:

@@ -244,6 +244,7 @@ def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, scor
         ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
         ("model.backbone.depth=17", r"isic2018-128x128.py: does not run \(KeyError"),
         ("optim_wrapper.paramwise_cfg.custom_keys.bacbone.lr_mult=1", "no parameter has bacbone .* such as backbone"),
+        ("train_dataloader.dataset.indices=0", "no image is left for train_dataloader, expected one or more"),
         ("load_from=", "load_from=: no such file, expected starting weights"),
         ("default_hooks.checkpoint.by_epoch=True", "by_epoch=True, expected a training by iterations"),
     ],
