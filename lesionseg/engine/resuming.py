@@ -135,6 +135,9 @@ class ResumeHook(Hook):
                 f"The training was to have {before.get('max_iters')} iterations, and now has {now['max_iters']}: from "
                 "here on its learning rate is that of the new length."
             )
+        if len(checkpoint["param_schedulers"]) != len(runner.param_schedulers or []):
+            # MMEngine would go on with those that are missing as if they had not begun.
+            raise unusable_state(path, ValueError(f"it holds {len(checkpoint['param_schedulers'])} schedules"))
 
     def _settings(self, runner: Runner) -> dict[str, str | int]:
         if not hasattr(self, "_known"):
@@ -244,7 +247,7 @@ def _check_state(runner: Runner, path: str) -> None:
                     raise ValueError(f"{name} of the optimizer has another shape than its parameter")
     for scheduler in runner.param_schedulers or []:
         for name in ("begin", "end", "last_step", "_global_step"):
-            if not isinstance(getattr(scheduler, name), int | float):
+            if not isinstance(getattr(scheduler, name), int | float) or not math.isfinite(getattr(scheduler, name)):
                 raise ValueError(f"{name} of a schedule is {getattr(scheduler, name)!r}")
     curve = runner.message_hub.runtime_info.get("learning_curve", [])
     if not isinstance(curve, list) or not all(isinstance(point, dict) and "step" in point for point in curve):

@@ -97,6 +97,8 @@ DAMAGES = {
     "moments of another shape": lambda c: c["optimizer"]["state"][0].update(exp_avg=torch.zeros(2, 3)),
     "no schedules": lambda c: c.pop("param_schedulers"),
     "a schedule is text": lambda c: c["param_schedulers"][0].update(last_step="four"),
+    "a schedule is lost": lambda c: c["param_schedulers"].pop(),
+    "a schedule is not a number": lambda c: c["param_schedulers"][1].update(_global_step=math.nan),
     "schedules are numbers": lambda c: c.update(param_schedulers=[1, 2]),
     "message hub is a list": lambda c: c.update(message_hub=[1]),
     "message hub is empty": lambda c: c.update(message_hub={}),
