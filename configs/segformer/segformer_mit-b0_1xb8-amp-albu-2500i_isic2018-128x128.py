@@ -9,8 +9,8 @@ globals().update(small_images(_base_, 128))
 data_preprocessor = dict(size=(128, 128))
 model = dict(data_preprocessor=data_preprocessor)
 
-# Schedule: 2,000 x 8 images / 2594 = 6 epochs
-globals().update(schedule(max_iters=2000, warmup_iters=100, val_interval=1000))
+# Schedule: 2,500 x 8 images / 2594 = 8 epochs
+globals().update(schedule(max_iters=2500, warmup_iters=100, val_interval=1250))
 optim_wrapper = dict(
     # Without a GPU the CPU's own mixed precision stands in, where it has instructions for it.
     type="AmpOptimWrapper",
