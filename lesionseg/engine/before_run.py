@@ -1,6 +1,7 @@
 """What has to be there before a training or a test begins: its processes, its data, its starting weights."""
 
 import copy
+import logging
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from urllib.error import URLError
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_main_process
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.visualization import Visualizer
 
@@ -79,9 +81,15 @@ def one_run(work: str, *folders: str | PathLike | None) -> Iterator[None]:
 
 def remove_folder(work_dir: str) -> None:
     """Remove the work_dir that a run has made, and that holds nothing but its log."""
-    # A log that is still written would tell in a thread of its own that its folder has gone.
-    if Visualizer._instance_dict:
-        Visualizer._instance_dict.popitem()[1].close()
+    # What is still written to would tell, in a thread of its own or in the next run, that its folder has gone.
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        while kind._instance_dict:
+            kind._instance_dict.popitem()[1].close()
+    for logger in MMLogger._instance_dict.values():
+        for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
+            if Path(handler.baseFilename).is_relative_to(os.path.abspath(work_dir)):
+                logger.removeHandler(handler)
+                handler.close()
     shutil.rmtree(work_dir, ignore_errors=True)
 
 

@@ -95,7 +95,7 @@ def test_a_mask_from_the_cache_of_the_check_is_that_of_its_file(pair, min_short_
     assert np.array_equal(cached, read)
     assert cached.dtype == read.dtype == np.uint8
     cached[:] = 0  # Later transforms may write into it.
-    monkeypatch.setattr("lesionseg.data.datasets.transforms.read_mask", None)
+    monkeypatch.setattr("lesionseg.data.datasets.transforms.read_finding", None)
     from_cache = Compose([LoadLesionImage(min_short_edge), LoadLesionMask(cached=True)])(dict(pair))["gt_seg_map"]
     assert np.array_equal(from_cache, read)
 
