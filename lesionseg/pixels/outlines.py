@@ -48,11 +48,12 @@ def outline_findings(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.n
     picture = image.copy()
     line = _line_width(image)
     size = max(image.shape[:2]) / 1000
+    stroke = max(1, line // 2)
     for number, (name, mask) in enumerate(masks.items()):
         colour = FINDING_COLOURS[number % len(FINDING_COLOURS)]
         _draw(picture, mask, colour, line)
         place = (round(12 * size), round(36 * size * (number + 1)))
-        for ink, width in (((0, 0, 0), 3 * line), (colour[::-1], line)):
+        for ink, width in (((0, 0, 0), 3 * stroke), (colour[::-1], stroke)):
             # OpenCV's letters are ASCII.
             text = name.encode("ascii", "replace").decode()
             cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, width, cv2.LINE_AA)
