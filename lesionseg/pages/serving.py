@@ -3,13 +3,12 @@
 import logging
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from threading import Event, current_thread, main_thread
-from types import FrameType, ModuleType
+from threading import Event
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from lesionseg.cli import describe_unforeseen, one_line
@@ -48,12 +47,9 @@ def import_gradio() -> ModuleType:
 def private_gradio() -> Iterator[None]:
     """Let Gradio keep uploads in a folder that only this user reads and that is removed when the block ends.
 
-    SIGTERM is `Stopped` meanwhile, so that it is removed then, too. Settings of Gradio in the environment, which could
-    share the page or more files than are meant, do not count.
+    Settings of Gradio in the environment, which could share the page or more files than are meant, do not count.
     """
     earlier = dict(os.environ)
-    in_main = current_thread() is main_thread()
-    handler = signal.signal(signal.SIGTERM, _stop) if in_main else None
     with tempfile.TemporaryDirectory(prefix="lesionseg-page-", ignore_cleanup_errors=True) as folder:
         for name in [name for name in os.environ if name.startswith("GRADIO_")]:
             del os.environ[name]
@@ -65,8 +61,6 @@ def private_gradio() -> Iterator[None]:
         finally:
             os.environ.clear()
             os.environ.update(earlier)
-            if in_main:
-                signal.signal(signal.SIGTERM, handler)
 
 
 def theme() -> "gr.themes.Base":
@@ -136,10 +130,6 @@ def wait_for_the_end() -> None:
         raise
     except KeyboardInterrupt:
         print(file=sys.stderr)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
 
 
 class _ContentPolicy:
