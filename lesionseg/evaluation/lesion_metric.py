@@ -11,8 +11,8 @@ from mmengine.registry import METRICS
 
 from lesionseg.data.names import mask_file
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.results import ImageResult, by_finding, means
-from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, jaccard, mean_scores, pooled_scores
+from lesionseg.evaluation.results import ImageResult, finding_means, means
+from lesionseg.evaluation.scores import PER_IMAGE, POOLED, Confusion, jaccard, pooled_scores
 from lesionseg.files import write_bytes
 from lesionseg.pixels.findings import Label, has_finding
 from lesionseg.pixels.instances import BEST, TOP1, UNION, choose_instances
@@ -186,10 +186,8 @@ class LesionMetric(BaseMetric):
             write_masks(self.out_dir, self.table)
         pooled = pooled_scores(row.counts for row in self.table)
         scores = means(self.table) | {f"pooled_{name}": pooled[name] for name in pooled}
-        for finding, rows in by_finding(self.table).items():
-            if finding:
-                of_finding = mean_scores([row.scores for row in rows])
-                scores |= {f"{name}.{finding}": value for name, value in of_finding.items()}
+        for finding, of_finding in finding_means(self.table).items():
+            scores |= {f"{name}.{finding}": value for name, value in of_finding.items()}
         return scores
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lesionseg.cli import progress
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
-from lesionseg.evaluation.results import ImageResult, by_finding, means
+from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
@@ -56,7 +56,7 @@ def write_report(
         optimistic=optimistic,
         coco=coco or {},
         lesion=lesion_means(table),
-        findings={name: mean_scores([row.scores for row in rows]) for name, rows in by_finding(table).items() if name},
+        findings=finding_means(table),
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
     write_bytes(folder / "contact_sheet.jpg", sheet)
@@ -170,13 +170,13 @@ def coco_table(coco: Mapping[str, float]) -> str:
 
 def finding_table(table: Sequence[ImageResult]) -> str:
     """Set the mean scores of each finding one below the other; empty where there is but one kind."""
-    findings = {name: rows for name, rows in by_finding(table).items() if name}
-    if not findings:
+    rows = by_finding(table)
+    cells = [
+        [name, str(len(rows[name])), *(f"{scores[score]:.3f}" for score in PER_IMAGE)]
+        for name, scores in finding_means(table).items()
+    ]
+    if not cells:
         return ""
-    cells = []
-    for name, rows in findings.items():
-        scores = mean_scores([row.scores for row in rows])
-        cells.append([name, str(len(rows)), *(f"{scores[score]:.3f}" for score in PER_IMAGE)])
     return terminal_table(Grid(["per image", "images", *(score.replace("_", " ") for score in PER_IMAGE)], cells))
 
 

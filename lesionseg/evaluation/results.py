@@ -67,7 +67,12 @@ def by_finding(table: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
     return {name: [row for row in table if row.finding == name] for name in names}
 
 
+def finding_means(table: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
+    """The mean scores over images of each finding, by its name; none where there is but one kind."""
+    return {name: mean_scores([row.scores for row in rows]) for name, rows in by_finding(table).items() if name}
+
+
 def means(table: Sequence[ImageResult]) -> dict[str, float]:
     """The mean scores over images; of several findings, each counts as much as another, however many have it."""
-    of_findings = [mean_scores([row.scores for row in rows]) for rows in by_finding(table).values()]
-    return of_findings[0] if len(of_findings) == 1 else mean_scores(of_findings)
+    findings = finding_means(table)
+    return mean_scores(list(findings.values()) or [row.scores for row in table])
