@@ -1,7 +1,6 @@
 """What OpenMMLab itself predicts: the side of a comparison that holds nothing of ours."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -45,9 +44,11 @@ class Upstream:
             sample = SegDataSample(metainfo=dict(shapes, img_padding_size=padding))
             found = self.module.predict(inputs, [sample])[0]
             codes = found.pred_sem_seg.data[0].cpu().numpy()
-            findings = {name: _prediction(has_finding(codes, number)) for number, name in enumerate(self.card.findings)}
+            findings = {
+                name: Prediction.of_mask(has_finding(codes, number)) for number, name in enumerate(self.card.findings)
+            }
             class_scores = found.seg_logits.data.cpu().numpy()
-            return replace(_prediction(codes > 0), class_scores=class_scores, findings=findings)
+            return Prediction.of_mask(codes > 0, class_scores=class_scores, findings=findings)
         factors = (width / prepared.original[1], height / prepared.original[0])
         sample = DetDataSample(metainfo=dict(shapes, scale_factor=factors, batch_input_shape=shapes["pad_shape"]))
         found = self.module.predict(inputs, [sample])[0].pred_instances
@@ -55,8 +56,4 @@ class Upstream:
         masks, scores = lesions.masks.cpu().numpy(), lesions.scores.cpu().numpy()
         chosen = choose_instances(scores, self.card.score_rule, self.card.min_score)
         instances = Instances(lesions.bboxes.cpu().numpy(), scores, chosen, masks.__getitem__)
-        return replace(_prediction(masks[chosen].any(0)), instances=instances)
-
-
-def _prediction(mask: np.ndarray) -> Prediction:
-    return Prediction(mask, np.float32(mask))
+        return Prediction.of_mask(masks[chosen].any(0), instances=instances)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class Prediction:
     instances: Instances | None = None
     class_scores: np.ndarray | None = None
     findings: Mapping[str, "Prediction"] = field(default_factory=dict)
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray, **rest: Any) -> "Prediction":
+        """Of a method that gives (H, W) bool and no more: it is sure everywhere. `rest` are other attributes."""
+        return cls(mask, mask.astype(np.float32), **rest)
 
     @property
     def parts(self) -> list["Prediction"]:

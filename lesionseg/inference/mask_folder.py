@@ -43,7 +43,7 @@ class MaskFolder:
         (paths,) = find_finding_masks(self.folder, [image.id], self.findings).values()
         found = {finding: _read(path, image) for finding, path in paths.items()}
         mask = np.any([each.mask for each in found.values()], axis=0)
-        return Prediction(mask, mask.astype(np.float32), findings=found)
+        return Prediction.of_mask(mask, findings=found)
 
 
 def _read(path: Path, image: Image, keep_scores: bool = False) -> Prediction:
@@ -55,4 +55,4 @@ def _read(path: Path, image: Image, keep_scores: bool = False) -> Prediction:
             "the matching mask there."
         )
     scores = np.stack([~lesion, lesion]).astype(np.float32) if keep_scores else None
-    return Prediction(lesion, lesion.astype(np.float32), class_scores=scores)
+    return Prediction.of_mask(lesion, class_scores=scores)
