@@ -19,6 +19,7 @@ from threading import current_thread, main_thread
 from typing import TypeVar
 
 from lesionseg.errors import DataError, Stopped, is_out_of_memory
+from lesionseg.files import real_path
 from lesionseg.system_errors import describe_system_error
 
 Item = TypeVar("Item")
@@ -185,7 +186,7 @@ def check_folder(path: str | PathLike | None, flag: str) -> None:
 
 def check_once(folders: Sequence[str | PathLike], what: str) -> None:
     """Raise DataError where a folder is given twice, by whatever path."""
-    resolved = [os.path.realpath(folder) for folder in folders]
+    resolved = list(map(real_path, folders))
     for number, folder in enumerate(folders):
         if resolved[number] in resolved[:number]:
             raise DataError(f"{folder}: given twice, expected every {what} once. Leave one out.")

@@ -32,6 +32,7 @@ from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
+from lesionseg.files import real_path
 from lesionseg.inference.opening import needs_no_config, what_computes
 
 # What a test needs nothing of.
@@ -173,10 +174,10 @@ def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) ->
 def _check_apart(dataset: dict, model: str, results: dict[str, str | None]) -> None:
     """Raise DataError where results would lie among, or replace, the images and masks that are scored."""
     prefixes = [prefix for prefix in (dataset.get("data_prefix") or {}).values() if prefix]
-    inputs = [Path(dataset.get("data_root") or "", prefix).resolve() for prefix in prefixes]
-    inputs += [Path(model).resolve()] if Path(model).is_dir() else []
+    inputs = [real_path(Path(dataset.get("data_root") or "", prefix)) for prefix in prefixes]
+    inputs += [real_path(model)] if Path(model).is_dir() else []
     for flag, folder in results.items():
-        place = Path(folder).resolve() if folder else None
+        place = real_path(folder) if folder else None
         if place and any(each in (place, *place.parents) for each in inputs):
             raise DataError(f"{folder}: holds what is scored, expected a folder for results. Choose another {flag}.")
 
