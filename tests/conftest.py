@@ -35,6 +35,16 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A folder of three drawn images, without masks."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"ISIC_{number}.png"), draw_pair(number)[0])
+    return folder
+
+
 @pytest.fixture(scope="session")
 def isic_folder(tmp_path_factory) -> Path:
     """A small data set folder as the converter writes it; do not change it."""

@@ -5,20 +5,10 @@ import socket
 import subprocess
 import sys
 
-import cv2
 import pytest
-from helpers import ROOT, draw_pair, load_tool
+from helpers import ROOT, load_tool
 
 annotate, demo = load_tool("annotate").main, load_tool("demo").main
-
-
-@pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / f"ISIC_{number}.png"), draw_pair(number)[0])
-    return folder
 
 
 @pytest.mark.parametrize("tool", [annotate, demo])

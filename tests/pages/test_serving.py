@@ -130,15 +130,6 @@ def test_drawn_pairs_are_shown_as_pictures_that_the_page_holds():
 
 
 @pytest.fixture
-def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(3):
-        cv2.imwrite(str(folder / f"ISIC_{number}.png"), draw_pair(number)[0])
-    return folder
-
-
-@pytest.fixture
 def ending(monkeypatch):
     """Let pages of tools end at once."""
     pytest.importorskip("gradio", reason="the extra apps is not installed")
