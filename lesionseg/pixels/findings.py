@@ -58,6 +58,16 @@ def has_finding(codes: Any, number: int) -> Any:
     return (codes >> number) & 1 != 0
 
 
+def read_codes(path: str | PathLike, findings: int) -> np.ndarray:
+    """Read a labelled file of so many findings as codes: (H, W) uint8, see `join_findings`.
+
+    Raises:
+        DataError: see `lesionseg.pixels.labels.decode_labels`.
+    """
+    codes = np.array([0, *(1 << number for number in range(findings))], np.uint8)
+    return codes[decode_labels(read_file(path), path, range(1, findings + 1))]
+
+
 def read_finding(path: str | PathLike, label: Label | None = None) -> np.ndarray:
     """Read the mask of one finding.
 

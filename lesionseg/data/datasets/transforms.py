@@ -11,7 +11,7 @@ from mmseg.datasets.transforms import Albu
 from lesionseg.data.datasets.mask_cache import packed_mask
 from lesionseg.errors import DataError
 from lesionseg.files import read_file
-from lesionseg.pixels.findings import Label, join_findings, read_finding
+from lesionseg.pixels.findings import join_findings, read_codes, read_finding
 from lesionseg.pixels.pictures import decode_image, encoded_size
 from lesionseg.pixels.shrink import shrink_mask
 
@@ -73,24 +73,24 @@ class LoadLesionMask(BaseTransform):
     def transform(self, results: dict) -> dict:
         if "mask_paths" not in results:
             results["gt_seg_map"] = self._read(results["seg_map_path"], results)
+        elif "labels" in results:
+            # The same file for all of them.
+            path = next(iter(results["mask_paths"].values()))
+            results["gt_seg_map"] = self._read(path, results, len(results["findings"]))
         else:
-            labels = results.get("labels", {})
-            masks = {
-                finding: self._read(path, results, labels.get(finding))
-                for finding, path in results["mask_paths"].items()
-            }
+            masks = {finding: self._read(path, results) for finding, path in results["mask_paths"].items()}
             absent = np.zeros_like(next(iter(masks.values())))
             results["gt_seg_map"] = join_findings([masks.get(finding, absent) for finding in results["findings"]])
         results.setdefault("seg_fields", []).append("gt_seg_map")
         return results
 
-    def _read(self, path: str, results: dict, label: Label | None = None) -> np.ndarray:
-        """Read a mask for an image as it was loaded: (H, W) uint8, 1 = lesion."""
-        packed = packed_mask(path) if self.cached and label is None else None
+    def _read(self, path: str, results: dict, labelled: int = 0) -> np.ndarray:
+        """Read a mask for an image as it was loaded: (H, W) uint8, 1 = lesion; codes of a file with so many labels."""
+        packed = packed_mask(path) if self.cached and not labelled else None
         if packed:
             height, width = packed.shape
         else:
-            lesion = read_finding(path, label).view(np.uint8)
+            lesion = read_codes(path, labelled) if labelled else read_finding(path).view(np.uint8)
             height, width = lesion.shape
         image_height, image_width = results.get("ori_shape", (height, width))[:2]
         if (height, width) != (image_height, image_width):
