@@ -35,12 +35,24 @@ MASK_ENDING = "_segmentation"
 MASK_SUFFIXES = (".png", f"{MASK_ENDING}.png", "_Segmentation.png")
 # What prediction writes beside masks, and the releases of 2017 beside images.
 OVERLAY, PROBABILITY, SUPERPIXELS = "_overlay.jpg", "_probability.png", "_superpixels.png"
+_NO_PHOTOGRAPHS = tuple({end.lower() for end in (*MASK_SUFFIXES, OVERLAY, PROBABILITY, SUPERPIXELS)} - {".png"})
 CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
 
 
 def is_picture(name: str | PurePath) -> bool:
     """Whether a file of that name may lie in a data set folder as an image or a mask."""
     return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def is_photograph(name: str | PurePath) -> bool:
+    """Whether a file is called like an image, and not like a mask or what prediction writes.
+
+    Args:
+        name: its path below the folder that is searched; a part that begins with a dot hides it.
+    """
+    path = PurePath(name)
+    hidden = any(part.startswith(".") for part in path.parts)
+    return is_picture(path) and not hidden and not path.name.lower().endswith(_NO_PHOTOGRAPHS)
 
 
 def is_foreign(name: str | PurePath) -> bool:

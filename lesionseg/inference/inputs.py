@@ -6,26 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.names import (
-    MASK_SUFFIXES,
-    OVERLAY,
-    PICTURE_SUFFIXES,
-    PROBABILITY,
-    SUPERPIXELS,
-    image_id,
-    is_foreign,
-    is_picture,
-    left_out,
-    mask_file,
-    plain,
-)
+from lesionseg.data.names import PICTURE_SUFFIXES, image_id, is_foreign, is_photograph, left_out, mask_file, plain
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import real_path
 
 MASK = mask_file("")
-# In folders of images: true masks, the superpixels of the releases of 2017, and what an earlier run wrote.
-_NO_IMAGES = tuple({suffix.lower() for suffix in (*MASK_SUFFIXES, OVERLAY, PROBABILITY, SUPERPIXELS)} - {".png"})
 
 
 @dataclass(frozen=True)
@@ -138,16 +124,12 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
             name = path.relative_to(base)
             if any(part.startswith(".") for part in name.parts):
                 continue
-            if _is_image(path):
+            # A link that leads nowhere, a pipe or a device is told when it is read.
+            if is_photograph(name):
                 images.append(Input(image_id(name), path))
             else:
                 others[path] = plain(path.name)
     return images, list(others.values())
-
-
-def _is_image(path: Path) -> bool:
-    # A link that leads nowhere, a pipe or a device is told when it is read.
-    return is_picture(path) and not path.name.lower().endswith(_NO_IMAGES)
 
 
 def _fixed_part(pattern: Path) -> Path:
