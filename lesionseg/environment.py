@@ -104,6 +104,11 @@ def inspect_environment() -> Report:
     return Report(facts, faults)
 
 
+def keep_hugging_face_offline() -> None:
+    """Have Hugging Face's libraries, when they are imported afterwards, open no connection."""
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+
+
 def compiled_operators() -> ModuleType | None:
     """The module of mmcv's compiled operators, or None where lesionseg.ops stands in for it."""
     return None if operators_in_use() == "lesionseg.ops" else importlib.import_module("mmcv._ext")

@@ -6,7 +6,6 @@ finding has a column of its own, `label_<finding>`, with its index, and nothing 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -17,6 +16,7 @@ from lesionseg.cli import progress
 from lesionseg.data.names import is_inside, is_picture, plain, with_finding
 from lesionseg.data.release.listing import Found, Listing, Named
 from lesionseg.data.sources import Source
+from lesionseg.environment import keep_hugging_face_offline
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import read_file
 
@@ -39,8 +39,7 @@ def import_datasets() -> ModuleType:
     Raises:
         DataError: it is not installed.
     """
-    # It reads them when it is imported.
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
+    keep_hugging_face_offline()
     try:
         import datasets
     except ImportError as error:
