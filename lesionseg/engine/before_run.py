@@ -18,7 +18,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.visualization import Visualizer
 
-from lesionseg.data.datasets.preflight import check_masks
+from lesionseg.data.datasets.preflight import check_images, check_masks
+from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
@@ -103,7 +104,7 @@ def _replace_sync_bn(settings: dict) -> None:
 
 
 def check_data(cfg: Config, loader: str) -> None:
-    """Print what a data set holds, after a look at each of its masks.
+    """Print what a data set holds, after a look at each of its masks, or at its images where there are none.
 
     Raises:
         DataError: it cannot be used.
@@ -118,8 +119,10 @@ def check_data(cfg: Config, loader: str) -> None:
             f"{dataset.ann_file or dataset.data_root}: no image is left for {loader}, expected one or more. Annotate "
             "lesions in some, or change what leaves them out: filter_cfg or indices of its dataset."
         )
-    if instances := getattr(dataset, "summary", None):
-        print(f"{name}: {instances}")
+    if summary := getattr(dataset, "summary", None):
+        print(f"{name}: {summary}")
+    if isinstance(dataset, UnlabelledDataset):
+        check_images([sample["img_path"] for sample in samples], name, dataset.min_edge)
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
         print(f"{name}: {check_masks(pairs, name)}")
     for finding in getattr(dataset, "metainfo", {}).get("findings", ()):

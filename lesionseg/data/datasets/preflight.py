@@ -1,4 +1,4 @@
-"""Looks at every mask before a training starts, so that a bad file stops it now and not in an hour."""
+"""Looks at every file before a training starts, so that a bad one stops it now and not in an hour."""
 
 import os
 from collections.abc import Sequence
@@ -52,10 +52,7 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str, label: Label | None
     )
     for cache in caches.values():
         cache.save()
-    faults = [result for result in results if isinstance(result, str)]
-    if faults:
-        more = f" ({len(faults)} masks of {name} cannot be used; the first: {first_names(faults)})" * (len(faults) > 1)
-        raise DataError(faults[0] + more)
+    _raise_if_any([result for result in results if isinstance(result, str)], f"masks of {name}")
     counts = [result for result in results if not isinstance(result, str)]
     lesion = sum(count[0] for count in counts)
     total = sum(count[1] for count in counts)
@@ -67,6 +64,44 @@ def check_masks(pairs: Sequence[tuple[str, str]], name: str, label: Label | None
         )
     empty = tuple(mask for (_, mask), count in zip(pairs, counts, strict=True) if count[0] == 0)
     return MaskSummary(len(pairs), (total - lesion, lesion), empty)
+
+
+def check_images(paths: Sequence[str], name: str, min_edge: int) -> None:
+    """Look at every image that has no mask.
+
+    Args:
+        paths: of the images.
+        name: what the progress bar and an error call them, such as `training`.
+        min_edge: what no edge may be shorter than, in pixels.
+
+    Raises:
+        DataError: with the count and the first five of the images that cannot be read, or are too small.
+    """
+    faults = map_files(lambda path: _describe_fault(path, min_edge), paths, f"checking {name}")
+    _raise_if_any(list(filter(None, faults)), f"images of {name}")
+
+
+def _raise_if_any(faults: Sequence[str], what: str) -> None:
+    if faults:
+        more = f" ({len(faults)} {what} cannot be used; the first: {first_names(faults)})" * (len(faults) > 1)
+        raise DataError(faults[0] + more)
+
+
+def _describe_fault(image: str, min_edge: int) -> str:
+    """What is wrong with an image; nothing where it can be used."""
+    try:
+        height, width = picture_size(image)
+    except DataError as error:
+        return str(error)
+    except OSError as error:
+        return _unreadable(error, image)
+    if min(height, width) < min_edge:
+        return f"{image}: {width}x{height} pixels, expected {min_edge} or more along each edge. Take it away."
+    return ""
+
+
+def _unreadable(error: OSError, path: str) -> str:
+    return f"{error.filename or path}: {error.strerror or error}, expected a readable file. Check it."
 
 
 def _look(cache: MaskCache, image: str, mask: str, label: Label | None) -> tuple[int, int] | str:
@@ -84,7 +119,7 @@ def _look(cache: MaskCache, image: str, mask: str, label: Label | None) -> tuple
     except DataError as error:
         return str(error)
     except OSError as error:
-        return f"{error.filename or mask}: {error.strerror or error}, expected a readable file. Check it."
+        return _unreadable(error, mask)
     if (height, width) != (image_height, image_width):
         return (
             f"{mask}: {width}x{height} pixels, expected the {image_width}x{image_height} of {image}. "
