@@ -10,9 +10,11 @@ from lesionseg.files import write_aside
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_COLOURS = {"dice": "#0072B2", "jaccard": "#D55E00", "threshold_jaccard": "#999999"}
+
 
 def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: list[dict[str, float]]) -> None:
-    """Draw training and validation loss, and the validation's per-image scores, against the iterations.
+    """Draw training and validation loss, and the validation's per-image scores where there are any, against iterations.
 
     Args:
         path: where the PNG goes.
@@ -22,26 +24,32 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    loss_axes, score_axes = figure.subplots(1, 2)
+    scored = any(f"lesion/{score}" in point for point in validations for score in _COLOURS)
+    figure = Figure(figsize=(11 if scored else 6, 4), layout="constrained")
+    loss_axes, *score_axes = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
     _draw_losses(loss_axes, losses, validations)
-    steps = [point["step"] for point in validations]
-    for score, colour in (("dice", "#0072B2"), ("jaccard", "#D55E00"), ("threshold_jaccard", "#999999")):
-        name = f"lesion/{score}"
-        if any(name in point for point in validations):
-            values = [point.get(name, np.nan) for point in validations]
-            score_axes.plot(steps, values, "o-", markersize=3, color=colour, label=score.replace("_", " "))
-            best = int(np.nanargmax(values))
-            score_axes.annotate(
-                f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8, ha="right", va="bottom"
-            )
-    score_axes.set(xlabel="iteration", ylabel="mean over the validation images", title="Validation scores per image")
-    for axes in (loss_axes, score_axes):
+    for axes in score_axes:
+        _draw_scores(axes, validations)
+    for axes in figure.axes:
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
     with write_aside(path) as aside:
         figure.savefig(aside, dpi=120)
+
+
+def _draw_scores(axes: "Axes", validations: list[dict[str, float]]) -> None:
+    steps = [point["step"] for point in validations]
+    for score, colour in _COLOURS.items():
+        name = f"lesion/{score}"
+        if any(name in point for point in validations):
+            values = [point.get(name, np.nan) for point in validations]
+            axes.plot(steps, values, "o-", markersize=3, color=colour, label=score.replace("_", " "))
+            best = int(np.nanargmax(values))
+            axes.annotate(
+                f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8, ha="right", va="bottom"
+            )
+    axes.set(xlabel="iteration", ylabel="mean over the validation images", title="Validation scores per image")
 
 
 def _draw_losses(axes: "Axes", losses: np.ndarray, validations: list[dict[str, float]]) -> None:
