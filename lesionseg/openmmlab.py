@@ -11,18 +11,22 @@ import lesionseg.data.datasets.multi_label
 import lesionseg.data.datasets.sampling
 import lesionseg.data.datasets.semantic
 import lesionseg.data.datasets.transforms
+import lesionseg.data.datasets.unlabelled
 import lesionseg.engine.cpu_speed
 import lesionseg.engine.finite
 import lesionseg.engine.hooks
 import lesionseg.engine.parameter_groups
 import lesionseg.engine.resuming
 import lesionseg.engine.saving
+import lesionseg.engine.ssl_backbone
 import lesionseg.engine.stages
 import lesionseg.evaluation.coco_metric
 import lesionseg.evaluation.lesion_metric
+import lesionseg.evaluation.reconstruction
 import lesionseg.models.flip_tta
 import lesionseg.models.losses
-import lesionseg.models.mask2former_head  # noqa: F401
+import lesionseg.models.mask2former_head
+import lesionseg.models.masked_autoencoder  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import find_mmseg
 

@@ -44,15 +44,17 @@ def config_fixture(paths):
     return load
 
 
-cfg = config_fixture(CONFIGS)
 semantic = config_fixture(of_scope("mmseg"))
 instances = config_fixture(of_scope("mmdet"))
+cfg = config_fixture(of_scope("mmseg") + of_scope("mmdet"))
+pretraining = config_fixture(of_scope("mmengine"))
 
 
 def test_there_are_configs():
     assert len(of_scope("mmseg")) >= 18
     assert len(of_scope("mmdet")) >= 7
-    assert len(of_scope("mmseg")) + len(of_scope("mmdet")) == len(CONFIGS)
+    assert len(of_scope("mmengine")) >= 3
+    assert len(of_scope("mmseg")) + len(of_scope("mmdet")) + len(of_scope("mmengine")) == len(CONFIGS)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -66,17 +68,18 @@ def test_name_agrees_with_contents(path):
     length = {"k": 1000, "i": 1, "x": 12 * cfg.get("epoch", 0)}[name["unit"]]
     assert int(name["length"]) * length == cfg.train_cfg.max_iters
     assert (int(name["height"]), int(name["width"])) == _size(cfg)
-    assert f"depth={cfg.model.backbone.get('depth')}" == f"depth={_depth(name['backbone'])}"
+    backbone = cfg.model.get("backbone", {})
+    assert f"depth={backbone.get('depth')}" == f"depth={_depth(name['backbone'])}"
     necks = cfg.model.get("neck") or {}
     assert (necks[-1] if isinstance(necks, list) else necks).get("type", "").lower() == (name["neck"] or "")
-    assert ("caffe" in name["backbone"]) == (cfg.model.backbone.get("style") == "caffe")
+    assert ("caffe" in name["backbone"]) == (backbone.get("style") == "caffe")
     hooks = {hook.type for hook in cfg.custom_hooks}
     steps = [step.type for step in cfg.train_pipeline]
     for change, has in {
         "ema": "EMAHook" in hooks,
         "earlystop": "EarlyStoppingHook" in hooks,
         "twostage": "TrainingStagesHook" in hooks,
-        "albu": "LesionAlbu" in steps,
+        "albu": "LesionAlbu" in steps and name["algorithm"] != "mae",
         "amp": cfg.optim_wrapper.type == "AmpOptimWrapper",
     }.items():
         assert (change in name["changes"]) == has, change
@@ -275,3 +278,23 @@ def test_a_new_family_takes_few_lines_and_predicts(name, coco_folder):
     # On original pixels, whatever the model worked on.
     masks = found.pred_sem_seg.data if "pred_sem_seg" in found else found.pred_instances.masks
     assert masks.shape[1:] == found.ori_shape == (72, 96)
+
+
+def test_a_pretraining_sees_what_its_model_takes(pretraining, isic_folder):
+    cfg = pretraining
+    edge = cfg.model.image_size
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters == cfg.max_iters
+    assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+    assert cfg.default_hooks.checkpoint.interval is None
+    assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
+    init_default_scope("mmengine")
+    names = []
+    for split in ("train", "val"):
+        settings = cfg[f"{split}_dataloader"]
+        settings.dataset.update(data_root=str(isic_folder / "images"), held_out_share=0.3)
+        settings.update(num_workers=0, persistent_workers=False, batch_size=2)
+        loader = Runner.build_dataloader(settings, seed=0)
+        assert next(iter(loader))["inputs"][0].shape == (3, edge, edge)
+        names.append({sample["image_id"] for sample in map(loader.dataset.get_data_info, range(len(loader.dataset)))})
+    assert [len(part) for part in names] == [10, 4]
+    assert not names[0] & names[1]

@@ -26,7 +26,9 @@ from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
 from lesionseg.engine.saving import LAST, VALIDATED, checkpoints
+from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.errors import DataError, Stopped, first_names
+from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
 
@@ -159,7 +161,7 @@ def check_custom_keys(options: Sequence[str], parameters: Sequence[str]) -> None
 
 def _results(work_dir: str) -> list[Path]:
     folder = Path(work_dir)
-    named = [folder / name for name in (LAST, LEARNING_CURVE, *FILES)]
+    named = [folder / name for name in (LAST, LEARNING_CURVE, RECONSTRUCTIONS, SSL_BACKBONE, *FILES)]
     return [
         *checkpoints(folder).values(),
         *sorted(folder.glob("best_*.pth")),

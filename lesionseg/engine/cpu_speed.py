@@ -41,7 +41,7 @@ def use_cpu_precision(cfg: Config) -> str:
     if cfg.optim_wrapper.type != "AmpOptimWrapper" or torch.cuda.is_available():
         return ""
     use_float32(cfg)
-    if family_of(cfg).bfloat16 and computes_in_bfloat16():
+    if family_of(cfg, pretraining=True).bfloat16 and computes_in_bfloat16():
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
         return "No GPU: mixed precision is the CPU's, of bfloat16 and float32."
     return "No GPU: training in full precision instead of the mixed one."

@@ -9,7 +9,7 @@ from lesionseg.errors import DataError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-SEMANTIC, INSTANCES = "semantic", "instances"
+SEMANTIC, INSTANCES, PRETRAINING = "semantic", "instances", "pre-training"
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Family:
 
     Attributes:
         scope: `default_scope` of its configs, the name of its package and, to MMDeploy, of its codebase.
-        task: `semantic`, one class a pixel, or `instances`, boxes with masks.
+        task: `semantic`, one class a pixel, `instances`, boxes with masks, or `pre-training`, which finds nothing.
         toolbox: its name in a message.
         purpose: what its models are for, in a message.
         image_prefix: which entry of a data set's `data_prefix` is the folder of the images.
@@ -43,18 +43,29 @@ FAMILIES = (
     # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
     Family("mmdet", INSTANCES, "MMDetection", "instance segmentation (Mask R-CNN)", image_prefix="img", bfloat16=False),
 )
+# Of neither toolbox: its configs bring a backbone for those of both.
+_PRETRAINING = Family("mmengine", PRETRAINING, "MMEngine", PRETRAINING, image_prefix="", bfloat16=True)
 
 
-def family_of(cfg: "Config") -> Family:
+def family_of(cfg: "Config", pretraining: bool = False) -> Family:
     """The family of a config.
 
+    Args:
+        cfg: the config.
+        pretraining: whether it may be one for pre-training, which cannot be tested, exported or asked to predict.
+
     Raises:
-        DataError: it is of neither.
+        DataError: it is of none of them.
     """
     scope = cfg.get("default_scope")
-    for family in FAMILIES:
-        if family.scope == scope:
+    for family in (*FAMILIES, _PRETRAINING):
+        if family.scope == scope and (family is not _PRETRAINING or pretraining):
             return family
+    if scope == _PRETRAINING.scope:
+        raise DataError(
+            f"{cfg.filename}: is for pre-training, which finds nothing in images, expected a config of segmentation. "
+            "Train one of configs/*/*-mae_* from the ssl_backbone.pth that the pre-training wrote, and use that."
+        )
     known = " or ".join(f"{family.scope} ({family.toolbox})" for family in FAMILIES)
     raise DataError(f"{cfg.filename}: default_scope={scope}, expected {known}. Inherit from a config of one of them.")
 

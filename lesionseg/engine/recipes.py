@@ -130,3 +130,62 @@ def multi_label(findings: Sequence[str], **dataset: Any) -> dict[str, Any]:
     settings = loaders(type="MultiLabelDataset", findings=tuple(findings), **dataset)
     dataset_type = settings.pop("type")
     return dict(settings, dataset_type=dataset_type)
+
+
+def pretraining(
+    edge: int,
+    batch_size: int,
+    max_iters: int,
+    warmup_iters: int,
+    val_interval: int,
+    num_workers: int = 4,
+    data_root: str = "data/unlabelled",
+) -> dict[str, Any]:
+    """Pre-train on images without masks: crops of any size and place, turned and flipped; warm-up and cosine decay.
+
+    Args:
+        edge: of the square images that the model sees, in pixels.
+        batch_size: images in a step.
+        max_iters: length of the training.
+        warmup_iters: of these, how many the learning rate takes to rise from nothing to its full height.
+        val_interval: iterations between validations on held-out images; checkpoints are saved as often.
+        num_workers: processes that load images.
+        data_root: any folder tree of images.
+
+    Returns:
+        top-level settings of a config by name.
+    """
+    smallest = 0.2  # share of the image; He et al. 2022, appendix A.1
+    load = dict(type="LoadLesionImage", min_short_edge=round(edge / smallest**0.5))
+    crop = dict(type="RandomResizedCrop", size=(edge, edge), scale=(smallest, 1.0), p=1.0)
+    pack = dict(type="mmseg.PackSegInputs", meta_keys=("image_id", "img_path"))
+    # A lesion has no up.
+    augment = dict(type="LesionAlbu", transforms=[crop, dict(type="SquareSymmetry", p=1.0)])
+    train_pipeline = [dict(type="SeedSample"), load, augment, pack]
+    resize = dict(type="Resize", scale=(4 * edge, edge), keep_ratio=True, interpolation="area")
+    val_pipeline = [load, resize, dict(type="CenterCrop", crop_size=(edge, edge)), pack]
+    dataset = dict(type="UnlabelledDataset", data_root=data_root)
+    common = dict(batch_size=batch_size, num_workers=num_workers, persistent_workers=True)
+    settings = schedule(max_iters, warmup_iters, val_interval, start_factor=1e-6)
+    decay = dict(type="CosineAnnealingLR", eta_min=0, begin=warmup_iters, end=max_iters, by_epoch=False)
+    settings["param_scheduler"][-1] = decay
+    # It finds nothing in images that could be tested.
+    del settings["test_cfg"]
+    return dict(
+        settings,
+        data_root=data_root,
+        crop_size=(edge, edge),
+        train_pipeline=train_pipeline,
+        val_pipeline=val_pipeline,
+        train_dataloader=dict(
+            common,
+            sampler=dict(type="SeededInfiniteSampler"),
+            dataset=dict(dataset, pipeline=train_pipeline),
+        ),
+        val_dataloader=dict(
+            common,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=dict(dataset, held_out=True, pipeline=val_pipeline),
+        ),
+        auto_scale_lr=dict(base_batch_size=batch_size),
+    )

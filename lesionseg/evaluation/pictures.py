@@ -108,7 +108,7 @@ def _sheet(lines: Mapping[str, Sequence[tuple[str, ImageResult]]]) -> bytes:
             axis.set_xlabel(f"{label}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False)
         line[0].set_ylabel(_broken(name, 26), fontsize=13, color=_INK, parse_math=False)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
-    return _encode(figure, "jpeg", dpi=130)
+    return encode_figure(figure, "jpeg", dpi=130)
 
 
 def choose_examples(table: Sequence[ImageResult]) -> dict[str, list[ImageResult]]:
@@ -147,7 +147,7 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
     histogram.set(xlabel="images", title=f"{len(values)} images, {failed} below {JACCARD_THRESHOLD}")
     histogram.xaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.legend(frameon=False)
-    return _encode(figure, "png", dpi=130)
+    return encode_figure(figure, "png", dpi=130)
 
 
 def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
@@ -173,7 +173,7 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
     ]
     images = len(next(iter(tests.values())))
     figure.legend(handles=lines, title=f"{images} images", loc="outside upper center", ncols=3, frameon=False)
-    return _encode(figure, "png", dpi=130)
+    return encode_figure(figure, "png", dpi=130)
 
 
 def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
@@ -227,7 +227,7 @@ def _legend() -> list[Line2D]:
     ]
 
 
-def _encode(figure: Figure, kind: str, dpi: int) -> bytes:
+def encode_figure(figure: Figure, kind: str, dpi: int) -> bytes:
     # Without pyplot, which would keep every figure and may ask for a display.
     file = BytesIO()
     with warnings.catch_warnings():
