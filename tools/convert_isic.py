@@ -176,13 +176,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "(default: the official split, or all training)",
     )
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
-    split.add_argument(
+    groups = parser.add_argument_group("images that belong together")
+    groups.add_argument(
         "--group-csv",
         metavar="FILE",
         type=path_object,
-        help="table with a column image_id, to keep groups of images together",
+        help="table with a column image_id: a random split, and a training on a share of the images, keep those of a "
+        "group together",
     )
-    split.add_argument(
+    groups.add_argument(
         "--group-column", metavar="NAME", type=name, help="its column of groups (default: patient_id or lesion_id)"
     )
     args = parser.parse_args(argv)
@@ -248,7 +250,8 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(f"{_flag(option)} needs --layout {' or '.join(each for each in layouts if each in LAYOUTS)}")
         parser.error(f"{_flag(option)} does not go with --{'to' if args.layout == DATA_SET else 'from'}-hf")
     for option, needed in [
-        *([] if args.split else [("group_csv", "split"), ("seed", "split")]),
+        *([] if args.split else [("seed", "split")]),
+        *([("group_csv", "split")] if args.layout == DATA_SET and not args.split else []),
         *([] if args.group_csv else [("group_column", "group_csv")]),
         *([] if args.foreground else [("background", "foreground")]),
         *([] if args.images or args.layout != MARKED else [("masks", "images")]),

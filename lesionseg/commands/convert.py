@@ -16,7 +16,7 @@ from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.data.release.listing import Listing
-from lesionseg.data.release.splits import split_again
+from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clear_scratch, scratch_folder
 
@@ -35,7 +35,8 @@ class Conversion:
         threshold, fill_outlines: of marked photographs, as `lesionseg.pixels.marking.Marking` takes them; findings that
             `threshold` does not name have those of `lesionseg.data.release.layouts.marked`.
         split: split -> its share of the images; None leaves the splits as they are.
-        seed, group_csv, group_column: of a random split.
+        seed: of a random split.
+        group_csv, group_column: of which images belong together, in a random split and in index.csv.
         short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
         workers: how many threads work; None for one a core.
         overwrite: whether an earlier data set folder may be replaced.
@@ -136,6 +137,8 @@ def _listed(job: Conversion) -> Iterator[Listing]:
         listing = _list(job, stack)
         if job.splits and job.layout != ISIC:
             listing.pairs = [pair for pair in listing.pairs if pair.split in job.splits]
+        if job.group_csv:
+            add_groups(listing, job.group_csv, job.group_column)
         if job.split:
             official = sorted({pair.split for pair in listing.pairs})
             if len(official) > 1 and not job.splits:
@@ -143,7 +146,9 @@ def _listed(job: Conversion) -> Iterator[Listing]:
                     f"{job.raw}: --split would mix its official splits {', '.join(official)}, expected one of them. "
                     "Choose it with --splits, or name there those that shall be mixed."
                 )
-            split_again(listing, job.split, job.seed, job.group_csv, job.group_column)
+            listing.pairs = random_splits(listing.pairs, job.split, job.seed)
+        elif job.group_csv:
+            note_shared_groups(listing)
         yield listing
 
 

@@ -24,7 +24,7 @@ from lesionseg.engine.config import Options, check_schedule, load_config, told_a
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
 from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
-from lesionseg.engine.resuming import ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
+from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
 from lesionseg.engine.saving import LAST, VALIDATED, checkpoints
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.errors import DataError, Stopped, first_names
@@ -161,7 +161,7 @@ def check_custom_keys(options: Sequence[str], parameters: Sequence[str]) -> None
 
 def _results(work_dir: str) -> list[Path]:
     folder = Path(work_dir)
-    named = [folder / name for name in (LAST, LEARNING_CURVE, RECONSTRUCTIONS, SSL_BACKBONE, *FILES)]
+    named = [folder / name for name in (LAST, LEARNING_CURVE, TRAIN_IDS, RECONSTRUCTIONS, SSL_BACKBONE, *FILES)]
     return [
         *checkpoints(folder).values(),
         *sorted(folder.glob("best_*.pth")),

@@ -117,8 +117,11 @@ def check_data(cfg: Config, loader: str) -> None:
     if not samples:
         raise DataError(
             f"{dataset.ann_file or dataset.data_root}: no image is left for {loader}, expected one or more. Annotate "
-            "lesions in some, or change what leaves them out: filter_cfg or indices of its dataset."
+            "lesions in some, or change what leaves them out: train_fraction, train_list, or filter_cfg and indices of "
+            "its dataset."
         )
+    if taken := getattr(dataset, "taken", None):
+        print(f"{name}: {taken}")
     if summary := getattr(dataset, "summary", None):
         print(f"{name}: {summary}")
     if isinstance(dataset, UnlabelledDataset):

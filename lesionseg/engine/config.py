@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+# Which images are trained on, and the same in `lesionseg.data.datasets.subset`.
+_SUBSET = {"train_fraction": "fraction", "train_fraction_seed": "seed", "train_list": "list_file"}
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,9 @@ def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
         # runner gives it a name of its own.
         cfg.visualizer.pop("name", None)
     _bind_coco_metrics(cfg)
+    subset = {name: cfg[key] for key, name in _SUBSET.items() if cfg.get(key) is not None}
+    if subset and cfg.get("train_dataloader"):
+        cfg.train_dataloader.dataset.subset = subset
     if "max_iters" in settings and "max_iters" in (cfg.get("train_cfg") or {}):
         _stretch_schedule(cfg, cfg.max_iters)
     if options.amp:

@@ -19,6 +19,9 @@ _READ = (
     *(
         "data_root",
         "max_iters",
+        "train_fraction",
+        "train_fraction_seed",
+        "train_list",
         "new_parts",
         "find_unused_parameters",
         "model_wrapper_cfg",
@@ -56,13 +59,13 @@ _WHOLE = {
     **dict.fromkeys(("begin", "val_begin", "save_begin"), (0, 10**9)),
     **dict.fromkeys(("interval", "max_keep_ckpts"), (-1, 10**9)),
     "num_workers": (0, 1024),
-    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("seed", "train_fraction_seed"), (0, 2**32 - 1)),
 }
 _NEVER_NEGATIVE = ("lr", "weight_decay", "momentum", "start_factor", "eta_min", "power", "max_norm", "minutes")
 # On or off, in sections that say nothing of their settings' types.
 _SWITCHES = ("deterministic", "diff_rank_seed", "find_unused_parameters", "cudnn_benchmark", "enable", "by_epoch")
 # What names files, folders and parts is taken as it was typed.
-_AS_TYPED = re.compile(r"root|file|path|dir|prefix|name|from|type|checkpoint|^(img|seg|monitor|save_best|mode)$")
+_AS_TYPED = re.compile(r"root|file|path|dir|prefix|name|from|type|checkpoint|_list$|^(img|seg|monitor|save_best|mode)$")
 
 
 def apply_options(cfg: "Config", options: Sequence[str], config: str) -> dict[str, Any]:

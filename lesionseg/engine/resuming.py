@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -21,13 +21,14 @@ from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
 from lesionseg.engine.saving import checkpoints
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import file_sha256
+from lesionseg.files import file_sha256, write_text
 
 # What decides the weights that a training ends with, beside the data and the number of iterations.
 _SECTIONS = ("model", "data_preprocessor", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
 # Where the data lie and how they are read, how a test is made, and starting weights.
 _FREE = re.compile(
-    r"\b(data_root|ann_file|num_workers|persistent_workers|pin_memory|prefetch_factor|serialize_data|init_cfg|test_cfg)\b"
+    r"\b(data_root|ann_file|subset|num_workers|persistent_workers|pin_memory|prefetch_factor|serialize_data|init_cfg"
+    r"|test_cfg)\b"
 )
 # Told, for it changes only how the numbers are rounded.
 _PRECISION = re.compile(r"optim_wrapper\.(type|dtype|loss_scale)\b")
@@ -36,6 +37,8 @@ _LENGTHS = re.compile(r"\.(begin|end|T_max|milestones)\b")
 _BATCH = "train_dataloader.batch_size"
 _TOLD = ("precision", "processes")
 _SETTINGS = "settings"
+# In the work_dir: the ids of the images that are trained on, one a line.
+TRAIN_IDS = "train_ids.txt"
 
 
 class ResumableRunner(Runner):
@@ -89,7 +92,8 @@ def newest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path:
 class ResumeHook(Hook):
     """Saves with every checkpoint what it was trained on and how, and goes on only with the same.
 
-    A training of another length goes on by the schedule of that length.
+    A training of another length goes on by the schedule of that length. The ids of the images that are trained on are
+    written into the work_dir.
 
     Attributes:
         begin: the iterations that were done before; None until the training starts.
@@ -103,6 +107,10 @@ class ResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.begin = runner.iter
+        dataset = runner.train_dataloader.dataset
+        ids = [dataset.get_data_info(index).get("image_id") for index in range(len(dataset))]
+        if is_main_process() and all(ids):
+            write_text(Path(runner.work_dir) / TRAIN_IDS, "".join(f"{id}\n" for id in ids))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint[_SETTINGS] = self._settings(runner)
@@ -193,7 +201,8 @@ def _check_same(before: dict, now: dict, path: str) -> None:
     if before.get("images") != now["images"]:
         raise DataError(
             f"{path}: was trained on {before.get('images')}, not on {now['images']}, expected the same images and "
-            f"masks when it is resumed. Give the data_root that it was trained on, {start_anew}."
+            f"masks when it is resumed. Give the data_root, train_fraction and train_list that it was trained with, "
+            f"{start_anew}."
         )
     apart = {*_TOLD, "max_iters"}
     if before.get("max_iters") != now["max_iters"]:

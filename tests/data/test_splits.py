@@ -1,20 +1,27 @@
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from lesionseg.data.release.data_set_folder import Record, read_groups_of, write_lists
 from lesionseg.data.release.listing import Listing, Pair
-from lesionseg.data.release.splits import random_splits, read_groups, split_again
+from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits, read_groups
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError
 
 HALVES = {"training": Fraction(1, 2), "validation": Fraction(1, 2)}
+GROUPS = (("a", "p1"), ("1/b", "p1"), ("c", ""))
 THIRDS = {"training": Fraction("0.5625"), "validation": Fraction("0.1875"), "test": Fraction("0.25")}
 
 
 def pairs(count):
     source = Source(Path("raw"), "name", 0)
     return [Pair(f"ISIC_{number:07}", "training", source, source) for number in range(count)]
+
+
+def grouped(count, groups):
+    return [replace(pair, group=groups.get(pair.id, "")) for pair in pairs(count)]
 
 
 def members(assigned):
@@ -66,7 +73,7 @@ def test_a_split_stays_the_same_in_later_versions():
 
 def test_groups_stay_together():
     groups = {pair.id: f"patient {number // 4}" for number, pair in enumerate(pairs(60)) if number < 40}
-    assigned = random_splits(pairs(60), HALVES, groups=groups)
+    assigned = random_splits(grouped(60, groups), HALVES)
     splits_of = {}
     for pair in assigned:
         if pair.id in groups:
@@ -79,7 +86,7 @@ def test_groups_stay_together():
 
 def test_a_group_may_be_called_like_an_image():
     groups = {"ISIC_0000000": "ISIC_0000001"}
-    assert len(random_splits(pairs(2), HALVES, groups=groups)) == 2
+    assert len(random_splits(grouped(2, groups), HALVES)) == 2
 
 
 def test_no_split_is_empty():
@@ -88,7 +95,7 @@ def test_no_split_is_empty():
         "validation": 1,
     }
     with pytest.raises(DataError, match=r"3 images in 1 groups leave validation and test empty, .* Add images of"):
-        random_splits(pairs(3), THIRDS, groups={pair.id: "one" for pair in pairs(3)})
+        random_splits(grouped(3, {pair.id: "one" for pair in pairs(3)}), THIRDS)
 
 
 def table(tmp_path, text):
@@ -142,9 +149,25 @@ def test_an_empty_group_is_no_group(tmp_path):
     path = table(tmp_path, "image_id,lesion_id\n" + "".join(f"{pair.id},\n" for pair in pairs(4)))
     assert read_groups(path, [pair.id for pair in pairs(4)]) == {}
     listing = Listing([], pairs(4))
-    split_again(listing, HALVES, group_csv=path)
-    assert sizes(listing.pairs) == {"training": 2, "validation": 2}
+    add_groups(listing, path)
+    assert sizes(random_splits(listing.pairs, HALVES)) == {"training": 2, "validation": 2}
     assert listing.notes == [f"{path}: 4 images have an empty group, each counts as one"]
+
+
+def test_groups_in_several_splits_are_noted(tmp_path):
+    listing = Listing([tmp_path], [replace(pair, split="test") for pair in pairs(1)] + pairs(4)[1:])
+    rows = zip(pairs(4), ("p1", "p1", "p2", "p2"), strict=True)
+    add_groups(listing, table(tmp_path, "image_id,patient_id\n" + "".join(f"{pair.id},{p}\n" for pair, p in rows)))
+    note_shared_groups(listing)
+    assert listing.notes == [f"{tmp_path}: 1 of 2 groups have images in several splits (p1)"]
+
+
+def test_the_index_keeps_groups(tmp_path):
+    records = [Record(id, "training", f"{id}.jpg", f"{id}.png", 4, 3, 0.5, 1, group=group) for id, group in GROUPS]
+    write_lists(tmp_path, records)
+    assert (tmp_path / "index.csv").read_text().splitlines()[0].endswith(",components,group")
+    assert read_groups_of(tmp_path) == {"a": "p1", "1/b": "p1"}
+    assert read_groups_of(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])

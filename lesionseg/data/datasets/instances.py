@@ -1,5 +1,6 @@
 """The data set folder with its COCO files as MMDetection sees it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mmdet.registry import DATASETS
 from lesionseg.data.coco.derive import derive, find_names
 from lesionseg.data.coco.lists import check_usable
 from lesionseg.data.datasets.coco_index import CheckedCOCO, read_checked
+from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
@@ -30,7 +32,13 @@ class LesionCocoDataset(CocoDataset):
 
     Args:
         mask_suffixes: what may follow an image's id in the name of its mask.
+        subset: which of the images are taken, as `lesionseg.data.datasets.subset.Subset` has it; all by default.
+            `filter_cfg` leaves out some of these.
         kwargs: as for CocoDataset.
+
+    Attributes:
+        summary: what the images that are taken hold.
+        taken: how many images are, where a subset is.
 
     Raises:
         DataError: no COCO file or a broken one, other categories than `metainfo['classes']`, an image is missing,
@@ -40,8 +48,14 @@ class LesionCocoDataset(CocoDataset):
 
     METAINFO = dict(classes=("lesion",), palette=[(230, 159, 0)])  # noqa: RUF012
 
-    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mask_suffixes: tuple[str, ...] = MASK_SUFFIXES,
+        subset: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.mask_suffixes = tuple(mask_suffixes)
+        self.subset = Subset(**(subset or {}))
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -70,6 +84,9 @@ class LesionCocoDataset(CocoDataset):
         assert usable == len(coco["annotations"]), (path, usable)
         for sample in samples:
             sample["image_id"] = image_id(Path(sample["img_path"]).relative_to(image_root))
+        ids, self.taken = self.subset.choose([sample["image_id"] for sample in samples], self.data_root)
+        chosen = {*ids}
+        samples = [sample for sample in samples if sample["image_id"] in chosen]
         if self.data_prefix.get("seg"):
             self._find_masks(samples)
         self.summary = "; ".join([_summary(samples), *notes])

@@ -50,9 +50,11 @@ class MultiLabelDataset(ISICDataset):
         if not root.is_dir() or any((root / finding).is_dir() for finding in findings):
             masks = find_finding_masks(root, images, findings, self.mask_suffixes)
             if without := [name for name in findings if not any(name in of_image for of_image in masks.values())]:
+                more = "train on more of the images, " if self.taken else ""
                 raise DataError(
                     f"{root}: none of the {len(images)} images has a mask of {first_names(without)}, expected "
-                    f"{without[0]}/<id>.png of some. Add the masks, or take the finding out of the config's findings."
+                    f"{without[0]}/<id>.png of some. Add the masks, {more}or take the finding out of the config's "
+                    "findings."
                 )
             return {
                 id: dict(findings=findings, mask_paths={finding: str(path) for finding, path in of_image.items()})

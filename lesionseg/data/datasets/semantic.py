@@ -7,6 +7,7 @@ from typing import Any
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.lists import read_lines
 from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture, listed_id
 from lesionseg.data.sources import list_files
@@ -24,10 +25,13 @@ class ISICDataset(BaseSegDataset):
 
     Args:
         mask_suffixes: what may follow an image's id in the name of its mask.
+        subset: which of the images are taken, as `lesionseg.data.datasets.subset.Subset` has it; all by default. The
+            others need no mask.
         kwargs: as for BaseSegDataset.
 
     Attributes:
         summary: which masks have no image, where all images of the folder are taken.
+        taken: how many images are, where a subset is.
 
     Raises:
         DataError: a folder is missing or has no images, an image has no mask or two, an id of
@@ -36,8 +40,14 @@ class ISICDataset(BaseSegDataset):
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [230, 159, 0]])  # noqa: RUF012
 
-    def __init__(self, mask_suffixes: tuple[str, ...] = MASK_SUFFIXES, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mask_suffixes: tuple[str, ...] = MASK_SUFFIXES,
+        subset: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.mask_suffixes = tuple(mask_suffixes)
+        self.subset = Subset(**(subset or {}))
         if unread := sorted(kwargs.keys() & {"img_suffix", "seg_map_suffix", "reduce_zero_label"}):
             raise DataError(
                 f"{type(self).__name__}: {first_names(unread)}, expected none of them, as nothing here reads them: "
@@ -49,6 +59,8 @@ class ISICDataset(BaseSegDataset):
         """List the samples in the order of their image paths, each with its `image_id`."""
         image_root = Path(self.data_prefix["img_path"])
         images = _files_by_id(image_root, self._listed_ids())
+        ids, self.taken = self.subset.choose(list(images), self.data_root)
+        images = {id: images[id] for id in ids}
         mask_root = self.data_prefix.get("seg_map_path")
         masks = self._masks_of(images, Path(mask_root)) if mask_root else {}
         return [
@@ -66,7 +78,7 @@ class ISICDataset(BaseSegDataset):
     def _masks_of(self, images: Mapping[str, Path], root: Path) -> dict[str, dict]:
         """What the sample of each image says of its masks."""
         masks = find_masks(root, images, self.mask_suffixes)
-        if not self.ann_file:
+        if not self.ann_file and not self.taken:
             self.summary = _without_image(root, set(masks.values()))
         return {id: dict(seg_map_path=str(path)) for id, path in masks.items()}
 

@@ -143,6 +143,7 @@ def _try_image(job: Job) -> Result:
             lesion_share=cv2.countNonZero(lesion) / lesion.size,
             components=count_components(lesion),
             finding=each.finding,
+            group=each.group,
         )
         records.append(record)
         if job.folder is None:

@@ -11,8 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from pathlib import Path, PurePosixPath
 
+from lesionseg.data.lists import read_table
 from lesionseg.errors import DataError
 from lesionseg.files import exchange, lock, real_path
 from lesionseg.tables import csv_text
@@ -31,7 +33,9 @@ class Record:
         width, height: pixels of the released image, upright, also where the copy is smaller.
         lesion_share: lesion pixels / all pixels of the released mask, in [0, 1].
         components: 8-connected components of the released mask.
-        finding: what the mask shows; "" where that is not told apart, and without a column where it is so in all rows.
+        finding: what the mask shows; "" where that is not told apart.
+        group: what images have in common, such as a patient; "" where that is not known. Like `finding`, it has no
+            column where it is empty in all rows.
     """
 
     id: str
@@ -43,6 +47,7 @@ class Record:
     lesion_share: float
     components: int
     finding: str = ""
+    group: str = ""
 
 
 def mask_path(split: str, finding: str, id: str) -> str:
@@ -52,7 +57,7 @@ def mask_path(split: str, finding: str, id: str) -> str:
 
 def write_lists(folder: Path, records: Sequence[Record]) -> None:
     """Write index.csv and splits/*.txt, an id a line, in the order of the records."""
-    header = [name for name in _HEADER if name != "finding" or any(record.finding for record in records)]
+    header = [name for name in _HEADER if name in _ALWAYS or any(getattr(record, name) for record in records)]
     rows = ({name: value for name, value in asdict(record).items() if name in header} for record in records)
     (folder / INDEX).write_text(csv_text(header, rows, digits=6), encoding="utf-8")
     # In order, and each once, however many masks it has.
@@ -62,6 +67,21 @@ def write_lists(folder: Path, records: Sequence[Record]) -> None:
     (folder / "splits").mkdir()
     for split, names in ids.items():
         (folder / "splits" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def read_groups_of(folder: str | PathLike) -> dict[str, str]:
+    """Read the groups of images from the index.csv of a data set folder.
+
+    Returns:
+        id -> group; an image without one is left out, and so are all where there is no such file or column.
+
+    Raises:
+        DataError: the file is no table.
+        OSError: it cannot be read.
+    """
+    index = Path(folder) / INDEX
+    rows = read_table(index, ("id", "group")).rows if index.is_file() else []
+    return {row["id"]: row["group"] for row in rows if row.get("id") and row.get("group")}
 
 
 def check_apart(roots: Sequence[Path], out: Path) -> None:
@@ -144,10 +164,9 @@ def _restore(old: Path, out: Path) -> None:
 
 
 _HEADER = [field.name for field in fields(Record)]
-# Of a data set without findings, and the beginning of that of every other.
-_SHORT_HEADER = ",".join(_HEADER[:-1])
+_ALWAYS = _HEADER[: _HEADER.index("finding")]
 
 
 def _is_data_set(folder: Path) -> bool:
     index = folder / INDEX
-    return index.is_file() and index.read_bytes().startswith(_SHORT_HEADER.encode())
+    return index.is_file() and index.read_bytes().startswith(",".join(_ALWAYS).encode())

@@ -22,6 +22,7 @@ class Pair:
         split: training, validation or test.
         finding: what the mask shows, `acne`; "" where that is not told apart. An image has a pair for each finding that
             was looked for in it.
+        group: what its images have in common, such as a patient; "" where that is not known.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Pair:
     image: Source
     mask: Source
     finding: str = ""
+    group: str = ""
 
 
 class Found(NamedTuple):

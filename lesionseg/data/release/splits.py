@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -16,39 +16,62 @@ _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
 _GROUP_COLUMNS = ("patient_id", "lesion_id")
 
 
-def split_again(
-    listing: Listing,
-    fractions: Mapping[str, Fraction],
-    seed: int = 0,
-    group_csv: Path | None = None,
-    group_column: str | None = None,
-) -> None:
-    """Give the pairs of a listing new splits at random; see `random_splits` and `read_groups`.
+def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
+    """Give the pairs of a listing the groups of a table; see `read_groups`.
 
     Raises:
-        DataError: the table of groups is not fit, or a split would be empty.
-        OSError: the table cannot be read.
+        DataError: the table is not fit.
+        OSError: it cannot be read.
     """
     ids = list(dict.fromkeys(pair.id for pair in listing.pairs))
-    groups = read_groups(group_csv, ids, group_column) if group_csv else {}
-    if group_csv and len(groups) < len(ids):
-        listing.notes.append(f"{group_csv}: {len(ids) - len(groups)} images have an empty group, each counts as one")
-    listing.pairs = random_splits(listing.pairs, fractions, seed, groups)
+    groups = read_groups(path, ids, column)
+    if len(groups) < len(ids):
+        listing.notes.append(f"{path}: {len(ids) - len(groups)} images have an empty group, each counts as one")
+    listing.pairs = [replace(pair, group=groups.get(pair.id, "")) for pair in listing.pairs]
 
 
-def random_splits(
-    pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed: int = 0, groups: Mapping[str, str] | None = None
-) -> list[Pair]:
+def note_shared_groups(listing: Listing) -> None:
+    """Note which groups have images in several splits, where a test sees patients that were trained on."""
+    splits = defaultdict(set)
+    for pair in listing.pairs:
+        if pair.group:
+            splits[pair.group].add(pair.split)
+    if shared := sorted(group for group, found in splits.items() if len(found) > 1):
+        listing.notes.append(
+            f"{listing.roots[0]}: {len(shared)} of {len(splits)} groups have images in several splits "
+            f"({first_names(shared)})"
+        )
+
+
+def shuffled_groups(ids: Iterable[str], groups: Mapping[str, str], seed: int = 0) -> list[list[str]]:
+    """Put groups of images into a random order.
+
+    A hash of seed and group decides, so neither the order of files nor the version of Python matters.
+
+    Args:
+        ids: of the images; one that occurs again counts once.
+        groups: id -> group, such as a patient; an image without one is on its own.
+        seed: another seed gives another order.
+
+    Returns:
+        the ids, a list a group.
+    """
+    members = defaultdict(list)
+    for id in dict.fromkeys(ids):
+        members[("group", groups[id]) if id in groups else ("image", id)].append(id)
+    order = sorted(members, key=lambda group: hashlib.sha256(repr((seed, *group)).encode()).digest())
+    return [members[group] for group in order]
+
+
+def random_splits(pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed: int = 0) -> list[Pair]:
     """Assign pairs to splits at random, whole groups at a time.
 
-    A hash of seed and group puts the groups in order, so neither the order of files nor the version of
-    Python matters. Each group in turn goes to the split that lacks most images.
+    Each group, in the order of `shuffled_groups`, goes to the split that lacks most images.
 
     Args:
         pairs: all images; their own splits do not matter.
         fractions: split -> its share of the images; they sum to 1.
         seed: another seed gives another split.
-        groups: id -> group, such as a patient; an image without one is on its own.
 
     Returns:
         The pairs with their new splits, in the order of split and id.
@@ -56,25 +79,25 @@ def random_splits(
     Raises:
         DataError: a split would be empty.
     """
-    images = len({pair.id for pair in pairs})
+    # An image may have a mask for each of several findings.
     members = defaultdict(list)
     for pair in pairs:
-        members[("group", groups[pair.id]) if groups and pair.id in groups else ("image", pair.id)].append(pair)
-    order = sorted(members, key=lambda group: hashlib.sha256(repr((seed, *group)).encode()).digest())
+        members[pair.id].append(pair)
+    images, groups = len(members), {pair.id: pair.group for pair in pairs if pair.group}
+    order = shuffled_groups(members, groups, seed)
     splits: dict[str, list[Pair]] = {split: [] for split in fractions}
-    # Not pairs: an image may have a mask for each of several findings.
     counts = dict.fromkeys(fractions, 0)
-    for group in order:
+    for ids in order:
         # At a tie the smaller split comes first, so that two images at 3:1 do not both go to training.
         lack = {split: (share * images - counts[split], -counts[split]) for split, share in fractions.items()}
         split = max(lack, key=lack.__getitem__)
-        splits[split] += [replace(pair, split=split) for pair in members[group]]
-        counts[split] += len({pair.id for pair in members[group]})
+        splits[split] += [replace(pair, split=split) for id in ids for pair in members[id]]
+        counts[split] += len(ids)
     empty = [split for split, assigned in splits.items() if not assigned]
     if empty:
-        step = "Choose other fractions." if len(members) >= len(splits) else "Add images of other groups."
+        step = "Choose other fractions." if len(order) >= len(splits) else "Add images of other groups."
         raise DataError(
-            f"--split: {images} images in {len(members)} groups leave {' and '.join(empty)} empty, "
+            f"--split: {images} images in {len(order)} groups leave {' and '.join(empty)} empty, "
             f"expected images in every split. {step}"
         )
     return [pair for assigned in splits.values() for pair in sorted(assigned, key=lambda pair: pair.id)]
