@@ -126,6 +126,14 @@ def test_sections_and_flags_are_told_in_one_line(option, message):
         load("data_root=a", option)
 
 
+@pytest.mark.parametrize("config", [MASK2FORMER, MASK_RCNN])
+def test_fewer_images_are_trained_on_alone(config):
+    cfg = load("train_fraction=0.1", "train_fraction_seed=3", config=config)
+    assert cfg.train_dataloader.dataset.subset == dict(fraction=0.1, seed=3)
+    assert not any("subset" in cfg[f"{split}_dataloader"].dataset for split in ("val", "test"))
+    assert load("train_list=2018", config=config).train_dataloader.dataset.subset == dict(list_file="2018")
+
+
 def test_the_shortest_training_is_its_warm_up():
     (scheduler,) = load("max_iters=1").param_scheduler
     assert (scheduler.begin, scheduler.end) == (0, 1)

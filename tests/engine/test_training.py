@@ -55,6 +55,7 @@ def test_training_leaves_checkpoints_a_log_and_a_learning_curve(trained):
     assert len(list(trained.glob("best_lesion_jaccard_iter_*.pth"))) == 1
     assert cv2.imread(str(trained / "learning_curve.png")) is not None
     assert list(trained.glob("*/vis_data/events.out.tfevents.*"))
+    assert (trained / "train_ids.txt").read_text().split() == [f"ISIC_{number:07}" for number in range(6)]
     lines = [json.loads(line) for line in next(trained.glob("*/vis_data/scalars.json")).read_text().splitlines()]
     validations = [line for line in lines if "lesion/jaccard" in line]
     assert len(validations) == 2
@@ -176,9 +177,9 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train(isic_folder, tmp_path):
-    torchrun(
-        ROOT / "tools/train.py", MASK2FORMER, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder)
-    )
+    arguments = ["--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder, "train_fraction=0.5")]
+    torchrun(ROOT / "tools/train.py", MASK2FORMER, *arguments)
+    assert len((tmp_path / "train_ids.txt").read_text().split()) == 3
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
 
@@ -244,6 +245,7 @@ def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, scor
         ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
         ("model.backbone.depth=17", r"isic2018-128x128.py: does not run \(KeyError"),
         ("optim_wrapper.paramwise_cfg.custom_keys.bacbone.lr_mult=1", "no parameter has bacbone .* such as backbone"),
+        ("train_fraction=2", "train_fraction=2: not usable, expected a share of the training images"),
         ("train_dataloader.dataset.indices=0", "no image is left for train_dataloader, expected one or more"),
         ("load_from=", "load_from=: no such file, expected starting weights"),
         ("default_hooks.checkpoint.by_epoch=True", "by_epoch=True, expected a training by iterations"),
