@@ -1,6 +1,5 @@
 """Images without masks, in any folder tree, for self-supervised pre-training."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from lesionseg.data.names import image_id, is_photograph
+from lesionseg.data.release.splits import shuffled_groups
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
@@ -57,9 +57,10 @@ class UnlabelledDataset(BaseDataset):
                 f"{root}: {len(names)} images in it or below{others}, expected many, such as <id>.jpg. Give the folder "
                 "of the images: --cfg-options data_root=FOLDER."
             )
-        by_hash = sorted(names, key=lambda name: hashlib.sha256(image_id(name).encode()).digest())
-        apart = max(1, min(len(names) - 1, round(self.held_out_share * len(names))))
-        chosen = set(by_hash[:apart] if self.held_out else by_hash[apart:])
+        samples = [dict(image_id=image_id(name), img_path=str(root / name)) for name in names]
+        order = [id for (id,) in shuffled_groups([sample["image_id"] for sample in samples], {})]
+        apart = max(1, min(len(order) - 1, round(self.held_out_share * len(order))))
+        chosen = set(order[:apart] if self.held_out else order[apart:])
         left_out = f", left out {len(files) - len(names)} other files" if len(names) < len(files) else ""
         self.summary = f"{len(chosen)} of {len(names)} images in {root}{left_out}"
-        return [dict(image_id=image_id(name), img_path=str(root / name)) for name in names if name in chosen]
+        return [sample for sample in samples if sample["image_id"] in chosen]
