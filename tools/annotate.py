@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar=("MODEL", "CHECKPOINT"),
         nargs="+",
         default=[],
-        help="to begin from: an ONNX file of tools/export.py or the folder that it wrote, or a config and its "
-        "CHECKPOINT",
+        help="to begin from: an ONNX file of tools/export.py or the folder that it wrote, a config and its "
+        "CHECKPOINT, or otsu-blue",
     )
     add_address_arguments(parser)
     args = parser.parse_args(argv)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
 from lesionseg.inference.inputs import find_inputs
-from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, check_paths, onnx_file
+from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, check_paths, onnx_file
 
 EPILOG = """\
 examples:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     inputs = find_inputs(args.inputs)
     check_paths(args.model, args.checkpoint)
-    if not args.checkpoint:
+    if not args.checkpoint and args.model != OTSU_BLUE:
         # Masks are a method that can be scored, but nothing is predicted by them.
         onnx_file(args.model)
     from lesionseg.commands.predict import Outputs, predict_files
@@ -87,7 +87,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "model",
         metavar="MODEL",
         type=path,
-        help="an ONNX file of tools/export.py or the folder that it wrote, or a config, followed by its CHECKPOINT",
+        help="an ONNX file of tools/export.py or the folder that it wrote, a config, followed by its CHECKPOINT, or "
+        "otsu-blue, a baseline that has learned nothing",
     )
     parser.add_argument(
         "inputs",
@@ -119,9 +120,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if len(args.inputs) < 2 or not args.inputs[0].endswith((".pth", ".pt")):
             parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
         args.checkpoint = args.inputs.pop(0)
-    wrong = "engine" if args.checkpoint else "device"
-    if getattr(args, wrong) is not None:
-        parser.error(f"--{wrong} is for {'an exported model' if args.checkpoint else 'a config and its checkpoint'}")
+    uses = dict(engine="an exported model", device="a config and its checkpoint", threads="a network")
+    for name in uses if args.model == OTSU_BLUE else ["engine" if args.checkpoint else "device"]:
+        if getattr(args, name) is not None:
+            parser.error(f"--{name} is for {uses[name]}")
     return args
 
 

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from lesionseg.cli import add_run_arguments, path, tool
-from lesionseg.engine.config import Options, check_checkpoint
+from lesionseg.engine.config import Options
+from lesionseg.inference.opening import check_tested
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -14,8 +15,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "checkpoint",
         type=path,
-        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, or a "
-        "folder of masks, <id>.png or <id>_segmentation.png",
+        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, a "
+        "folder of masks, <id>.png or <id>_segmentation.png, or otsu-blue, a baseline that has learned nothing",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=path, help="write the predicted masks, <id>_segmentation.png, gray 0 and 255"
@@ -37,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
-    check_checkpoint(args.checkpoint)
+    check_tested(args.checkpoint)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
 

@@ -17,7 +17,6 @@ from lesionseg.engine.before_run import check_data, one_run, remove_folder, star
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
     Options,
-    check_checkpoint,
     config_text,
     evaluators,
     is_metric,
@@ -33,7 +32,7 @@ from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.files import real_path
-from lesionseg.inference.opening import needs_no_config, what_computes
+from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 
 # What a test needs nothing of.
 _OF_TRAINING = (
@@ -75,7 +74,7 @@ def evaluate(
     Args:
         options: config and flags.
         model: a checkpoint, a `.pth` file; or what `lesionseg.inference.opening.open_finder` opens: an ONNX file that
-            `tools/export.py` made of one, or a folder of masks.
+            `tools/export.py` made of one, a folder of masks, or `otsu-blue`.
         tta: average over flipped copies of each image.
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for a picture of every image with both outlines.
@@ -89,7 +88,7 @@ def evaluate(
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
         0.91
     """
-    check_checkpoint(model)
+    check_tested(model)
     cfg = load_config(options)
     with told_as_misfit(options.config):
         metrics = evaluators(cfg, "test")
@@ -123,7 +122,7 @@ def evaluate(
         annotations = next(
             (settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None
         )
-        origin = provenance(options.config, text, model, operators, metric.table, annotations)
+        origin = provenance(options.config, text, model, operators, metric.table, annotations, what_defines(model))
         folder = Path(cfg.work_dir) if overwrite else folder_for(cfg.work_dir, model, origin, notes)
         write_report(folder, metric.table, origin, notes, coco, metric.optimistic)
         if show_dir:
@@ -176,7 +175,7 @@ def _check_apart(dataset: dict, model: str, results: dict[str, str | None]) -> N
     """Raise DataError where results would lie among, or replace, the images and masks that are scored."""
     prefixes = [prefix for prefix in (dataset.get("data_prefix") or {}).values() if prefix]
     inputs = [real_path(Path(dataset.get("data_root") or "", prefix)) for prefix in prefixes]
-    inputs += [real_path(model)] if Path(model).is_dir() else []
+    inputs += [real_path(model)] if model != OTSU_BLUE and Path(model).is_dir() else []
     for flag, folder in results.items():
         place = real_path(folder) if folder else None
         if place and any(each in (place, *place.parents) for each in inputs):

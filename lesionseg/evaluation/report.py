@@ -82,22 +82,24 @@ def provenance(
     operators: str,
     table: Sequence[ImageResult],
     annotations: str | PathLike | None = None,
+    defined_by: str | PathLike | None = None,
 ) -> dict:
     """Collect what it takes to know later what was measured.
 
     Args:
         config: path of the config file.
         config_text: the config as it was used, bases and command-line options merged.
-        checkpoint: path of the model's file.
+        checkpoint: path of the model's file, or the name of a method.
         operators: whose operators were in use, mmcv's compiled ones or this project's.
         table: the measured images.
         annotations: the COCO file that average precisions were measured against.
+        defined_by: whose bytes say which model it was, where that is not `checkpoint` itself.
     """
     return dict(
         config=str(config),
         config_sha256=hashlib.sha256(config_text.encode()).hexdigest(),
         checkpoint=str(checkpoint),
-        checkpoint_sha256=file_sha256(checkpoint),
+        checkpoint_sha256=file_sha256(defined_by or checkpoint),
         **fingerprints(table),
         annotations_sha256=file_sha256(annotations) if annotations else None,
         operators=operators,

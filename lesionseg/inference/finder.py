@@ -61,9 +61,10 @@ class Prediction:
     findings: Mapping[str, "Prediction"] = field(default_factory=dict)
 
     @classmethod
-    def of_mask(cls, mask: np.ndarray, **rest: Any) -> "Prediction":
+    def of_mask(cls, mask: np.ndarray, keep_scores: bool = False, **rest: Any) -> "Prediction":
         """Of a method that gives (H, W) bool and no more: it is sure everywhere. `rest` are other attributes."""
-        return cls(mask, mask.astype(np.float32), **rest)
+        scores = np.stack([~mask, mask]).astype(np.float32) if keep_scores else None
+        return cls(mask, mask.astype(np.float32), class_scores=scores, **rest)
 
     @property
     def parts(self) -> list["Prediction"]:

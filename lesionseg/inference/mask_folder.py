@@ -54,5 +54,4 @@ def _read(path: Path, image: Image, keep_scores: bool = False) -> Prediction:
             f"{path}: {width}x{height} pixels, expected the {size[1]}x{size[0]} of the image {image.id}. Put "
             "the matching mask there."
         )
-    scores = np.stack([~lesion, lesion]).astype(np.float32) if keep_scores else None
-    return Prediction.of_mask(lesion, class_scores=scores)
+    return Prediction.of_mask(lesion, keep_scores)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lesionseg.inference.runtimes.model import Model
 
 MODEL_FILE = "model.onnx"
+# A method by its name. The file or folder of that name is `./otsu-blue`, or a Path of it.
+OTSU_BLUE = "otsu-blue"
 # OpenVINO computes in bfloat16 on CPUs that have it if it is let.
 ENGINES = ONNXRUNTIME, OPENVINO, OPENVINO_BF16 = ("onnxruntime", "openvino", "openvino-bf16")
 
@@ -35,7 +37,7 @@ def open_finder(
     """Open a method.
 
     Args:
-        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, or a folder of masks.
+        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, a folder of masks, or `otsu-blue`.
         checkpoint: a `.pth` file, for a config.
         tta: of a network, average over the image and its three flipped copies.
         min_score: see `lesionseg.inference.network.Network`.
@@ -56,13 +58,18 @@ def open_finder(
     check_paths(model, checkpoint)
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise DataError(f"threads: {threads}, expected a whole number from 1 to {MOST_THREADS}. Correct it.")
-    if is_mask_folder(model):
-        from lesionseg.inference.mask_folder import MaskFolder
-
+    if model == OTSU_BLUE or is_mask_folder(model):
         if tta or min_score is not None or instances is not None:
             raise DataError(
-                f"{model}: masks can be neither averaged nor chosen from, expected a network. Ask for neither."
+                f"{model}: its masks can be neither averaged nor chosen from, expected a network. Leave out tta, "
+                "min_score and instances (--tta, --min-score, --top1)."
             )
+        if model == OTSU_BLUE:
+            from lesionseg.inference.otsu import OtsuBlue
+
+            return OtsuBlue()
+        from lesionseg.inference.mask_folder import MaskFolder
+
         return MaskFolder(model, findings)
     from lesionseg.inference.network import Network
 
@@ -82,8 +89,8 @@ def check_paths(model: str | PathLike, checkpoint: str | PathLike | None = None)
         Options(str(model)).check_path()
         check_checkpoint(checkpoint)
     elif checkpoint is not None:
-        raise DataError(f"{model}: an exported model needs no checkpoint, but there is {checkpoint}. Leave it out.")
-    elif not is_mask_folder(model):
+        raise DataError(f"{model}: needs no checkpoint, but there is {checkpoint}, expected it alone. Leave it out.")
+    elif model != OTSU_BLUE and not is_mask_folder(model):
         onnx_file(model)
 
 
@@ -135,13 +142,28 @@ def is_mask_folder(path: str | PathLike) -> bool:
 
 
 def needs_no_config(path: str | PathLike) -> bool:
-    """Whether a path is opened by `open_finder` alone: an exported model or a folder, and no checkpoint."""
-    return is_onnx(path) or Path(path).is_dir()
+    """Whether a path is opened by `open_finder` alone: a method, an exported model or a folder, and no checkpoint."""
+    return path == OTSU_BLUE or is_onnx(path) or Path(path).is_dir()
+
+
+def check_tested(path: str | PathLike) -> None:
+    """Raise DataError where there is no checkpoint, nor anything else that may be scored in its place."""
+    if path != OTSU_BLUE:
+        check_checkpoint(path)
 
 
 def what_computes(path: str | PathLike) -> str:
     """What finds the lesions where a path that needs no config is opened, for a report."""
+    if path == OTSU_BLUE:
+        import cv2
+
+        return f"OpenCV {cv2.__version__}"
     return f"{ONNXRUNTIME} {version(ONNXRUNTIME)}" if is_onnx(path) else "none: masks from elsewhere"
+
+
+def what_defines(path: str | PathLike) -> Path:
+    """The file or folder whose bytes say what a path means, for a report: of a method, the module that it stands in."""
+    return Path(__file__).with_name("otsu.py") if path == OTSU_BLUE else Path(path)
 
 
 def onnx_file(path: str | PathLike) -> Path:
@@ -176,8 +198,7 @@ def check_task(found: str, expected: str, path: str | PathLike) -> None:
     if found != expected:
         names = {task: family_for(task).purpose for task in (found, expected)}
         raise DataError(
-            f"{path}: a model for {names[found]}, expected one for {names[expected]}. Use the config that it was "
-            "exported from."
+            f"{path}: a model for {names[found]}, expected one for {names[expected]}. Use a config for {names[found]}."
         )
 
 

@@ -27,7 +27,8 @@ class Segmenter:
     once; `Segmenter("config.py", "checkpoint.pth")` runs PyTorch.
 
     Args:
-        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, or what is opened already.
+        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, `otsu-blue`, or what is opened
+            already.
         checkpoint: a `.pth` file, for a config.
         tta: average over the image and its three flipped copies.
         postprocess: what is done to masks; by default nothing.

@@ -6,6 +6,9 @@ Parts are 8-connected, as everywhere in this project; holes are 4-connected, so 
 import cv2
 import numpy as np
 
+# Of `most_central_component`, as a share of the width and of the height.
+_SPREAD = 1 / 5
+
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Add what a mask encloses.
@@ -26,6 +29,24 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     """Keep the part with the most pixels, the first of several, or nothing of an empty mask: (H, W) bool."""
     labels, areas = _components(mask)
     return labels == areas.argmax() + 1
+
+
+def most_central_component(mask: np.ndarray) -> np.ndarray:
+    """Keep the part with the most pixels where those near the centre count more, or nothing of an empty mask.
+
+    A pixel's weight falls off as a Gaussian, whose standard deviation is a fifth of the width across and a fifth of the
+    height down: that of a corner is a five-hundredth of the centre's.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool.
+    """
+    down, across = (np.exp(-0.5 * (np.linspace(-0.5, 0.5, size) / _SPREAD) ** 2) for size in mask.shape)
+    labels, _ = _components(mask)
+    weights = np.bincount(labels.ravel(), np.outer(down, across).ravel(), minlength=2)[1:]
+    return labels == weights.argmax() + 1
 
 
 def drop_small(mask: np.ndarray, min_area: float) -> np.ndarray:

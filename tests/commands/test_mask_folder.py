@@ -10,7 +10,8 @@ from helpers import MASK2FORMER, load_tool
 from lesionseg.errors import DataError
 from lesionseg.evaluation.compare import compare, read_tests
 from lesionseg.evaluation.report_file import Report
-from lesionseg.inference import Segmenter
+from lesionseg.files import file_sha256
+from lesionseg.inference import Segmenter, otsu
 from lesionseg.inference.finder import Image
 from lesionseg.inference.mask_folder import MaskFolder
 
@@ -43,6 +44,19 @@ def test_a_submission_is_scored(submission, isic_folder, tmp_path):
         row = compare(read_tests([tmp_path / "w", out / "submission"]))[1]
         assert row.differences["jaccard"].equal == 5
     assert again.provenance["dataset_sha256"] == report["provenance"]["dataset_sha256"]
+
+
+def test_a_method_without_learning_is_scored(isic_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # What lies at that name is `./otsu-blue`, and results may go there.
+    arguments = [MASK2FORMER, "otsu-blue", "--work-dir", "w", "--out", "otsu-blue"]
+    assert load_tool("test").main([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 0
+    report = Report.read("w")
+    assert 0.9 < report.per_image["jaccard"] < 1
+    assert report.provenance["checkpoint"] == "otsu-blue"
+    assert report.provenance["checkpoint_sha256"] == file_sha256(otsu.__file__)
+    assert report.provenance["operators"] == f"OpenCV {cv2.__version__}"
+    assert len(list((tmp_path / "otsu-blue").iterdir())) == 5
 
 
 @pytest.mark.parametrize(

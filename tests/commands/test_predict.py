@@ -240,6 +240,8 @@ def test_models_that_do_not_do(photos, tmp_path, capsys):
         ["config.py", "a.png", "b.png", "--out", "out"],
         ["config.py", "weights.pth", "a.png", "--out", "out", "--engine", "openvino"],
         ["model.onnx", "a.png", "--out", "out", "--device", "cpu"],
+        ["otsu-blue", "a.png", "--out", "out", "--engine", "openvino"],
+        ["otsu-blue", "a.png", "--out", "out", "--threads", "2"],
         ["model.onnx", "a.png", "--out", "out", "--batch-size", "0"],
         ["model.onnx", "a.png", "--out", "out", "--min-score", "2"],
     ],
@@ -301,11 +303,16 @@ runpy.run_path({tool!r}, run_name="__main__")
 """
 
 
-def test_an_exported_model_needs_numpy_opencv_and_onnxruntime_only(model, photos, tmp_path):
+@pytest.mark.parametrize("learned", [True, False])
+def test_an_exported_model_needs_numpy_opencv_and_onnxruntime_only(model, photos, tmp_path, learned):
     names = {"torch", "torchvision", "PIL", "matplotlib", "rich", "albumentations", "pycocotools", "scipy", "pandas"}
     names |= {"onnx", "openvino", "tensorboard", "skimage", "sklearn", "tqdm", "yaml"}
-    flags = ["--overlay", "--probability", "--tta", "--fill-holes", "--largest", "--min-area", "5", "--smooth", "1"]
-    arguments = [str(model.parent), str(photos), "--out", str(tmp_path / "out"), *flags]
+    flags = ["--overlay", "--probability", "--fill-holes", "--largest", "--min-area", "5", "--smooth", "1"]
+    if learned:
+        flags.append("--tta")
+    else:
+        names |= {"onnxruntime"}
+    arguments = [str(model.parent) if learned else "otsu-blue", str(photos), "--out", str(tmp_path / "out"), *flags]
     code = BLOCKED.format(names=names, arguments=arguments, tool=str(ROOT / "tools/predict.py"))
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
