@@ -17,6 +17,8 @@ examples:
   a checkpoint, and the images of several folders:
     python tools/predict.py configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py best.pth \\
       'photos/*/dermoscopy/*.jpg' --out masks --tta
+  each nail cut out, such as a classifier takes it:
+    python tools/predict.py work_dirs/nails/model.onnx photos --out masks --crops crops --min-area 0.0005
   one lesion without holes, and no specks:
     python tools/predict.py model.onnx photos --out masks --fill-holes --largest --min-area 0.0005
 
@@ -35,12 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.checkpoint and args.model != OTSU_BLUE:
         # Masks are a method that can be scored, but nothing is predicted by them.
         onnx_file(args.model)
-    from lesionseg.commands.predict import Outputs, predict_files
+    from lesionseg.commands.crops import MARGIN, Crops
+    from lesionseg.commands.outputs import Outputs
+    from lesionseg.commands.predict import predict_files
     from lesionseg.inference import PostProcessing, Segmenter
     from lesionseg.pixels.pictures import MAX_PIXELS
 
     postprocess = PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest)
-    outputs = Outputs(Path(args.out), args.overlay, args.probability)
+    crops = None
+    if args.crops:
+        crops = Crops(Path(args.crops), MARGIN if args.crop_margin is None else args.crop_margin, args.mask_crops)
+    outputs = Outputs(Path(args.out), args.overlay, args.probability, crops=crops)
     outputs.check(inputs, args.overwrite)
     segmenter = Segmenter(
         args.model,
@@ -58,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs.check(inputs, args.overwrite)
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
-    rows, faults = predict_files(
+    predicted = predict_files(
         segmenter, inputs.images, outputs, args.batch_size, args.overwrite, args.max_pixels or MAX_PIXELS
     )
+    rows, faults = predicted.rows, predicted.faults
     if faults:
         print(
             f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above. Mend them, and run it "
@@ -72,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"predicted {len(inputs.images) - len(faults)} images{masks}, {empty} without a lesion; masks and "
         f"predictions.csv are in {args.out}"
+        + (f"; {predicted.crops} crops and crops.csv in {args.crops}" if crops else "")
     )
     return EXIT_FAILED if faults else EXIT_DONE
 
@@ -112,6 +121,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=positive,
         help="refuse images of more pixels, which may take all memory (default: 268435456, as 16384x16384)",
     )
+    _add_crop_arguments(parser.add_argument_group("crops"))
     _add_model_arguments(parser.add_argument_group("model"))
     _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))
     args = parser.parse_intermixed_args(argv)
@@ -121,10 +131,30 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
         args.checkpoint = args.inputs.pop(0)
     uses = dict(engine="an exported model", device="a config and its checkpoint", threads="a network")
+    if not args.crops and (args.crop_margin is not None or args.mask_crops):
+        parser.error("--crop-margin and --mask-crops are for --crops")
     for name in uses if args.model == OTSU_BLUE else ["engine" if args.checkpoint else "device"]:
         if getattr(args, name) is not None:
             parser.error(f"--{name} is for {uses[name]}")
     return args
+
+
+def _add_crop_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--crops",
+        metavar="DIR",
+        type=path,
+        help="also cut each instance out of the original image, <id>_1.png, <id>_2.png, ..., and write crops.csv: Mask "
+        "R-CNN's instances, the best-scored first, or else the mask's 8-connected components, the largest first",
+    )
+    group.add_argument(
+        "--crop-margin",
+        metavar="MARGIN",
+        type=amount,
+        help="what a crop shows around the instance's box, in pixels, or below 1 as a share of its longer edge "
+        "(default: 0.1)",
+    )
+    group.add_argument("--mask-crops", action="store_true", help="make all but the instance black in its crop")
 
 
 def _add_model_arguments(group: argparse._ArgumentGroup) -> None:

@@ -1,28 +1,26 @@
 """Images on disk -> masks on disk and a table: read ahead, predicted in batches, written behind."""
 
 import errno
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lesionseg.cli import describe_unforeseen, one_line, progress
-from lesionseg.commands.predictions import TABLE, GrowingTable, Row, describe, is_unfinished, open_table
-from lesionseg.data.names import OVERLAY, PROBABILITY
-from lesionseg.errors import DataError, ModelError, first_names, is_out_of_memory
-from lesionseg.files import clear_scratch, lock_folder, real_path, write_bytes
+from lesionseg.commands.outputs import Outputs
+from lesionseg.commands.predictions import PredictionTable, Row, describe, open_table
+from lesionseg.errors import DataError, ModelError, is_out_of_memory
+from lesionseg.files import clear_scratch, lock_folder, write_bytes
 from lesionseg.inference.finder import Image, Prediction
-from lesionseg.inference.inputs import MASK, Input, Inputs
+from lesionseg.inference.inputs import Input
 from lesionseg.inference.segmenter import Segmenter
-from lesionseg.pixels.masks import encode_mask, encode_probability
-from lesionseg.pixels.outlines import outline_findings, outline_picture
-from lesionseg.pixels.pictures import MAX_PIXELS, encode_jpeg, quiet_opencv, read_image
+from lesionseg.pixels.pictures import MAX_PIXELS, quiet_opencv, read_image
 from lesionseg.system_errors import describe_system_error
 
 _THREADS = 4
@@ -38,63 +36,18 @@ _OF_ONE_FILE = frozenset(
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What is written for every image beside its mask.
+class Predicted:
+    """What came of a run, with what it has taken over of an earlier one.
 
     Attributes:
-        folder: where to; `<id>_segmentation.png`.
-        overlay: the image with the lesion's outline, `<id>_overlay.jpg`.
-        probability: the soft mask, `<id>_probability.png`, see `lesionseg.pixels.masks.encode_probability`.
-        findings: what the model tells apart; masks and soft masks of each go into a folder of that name.
+        rows: of `predictions.csv`, in the order of the images.
+        crops: how many there are.
+        faults: of the other images, a line each.
     """
 
-    folder: Path
-    overlay: bool = False
-    probability: bool = False
-    findings: tuple[str, ...] = ()
-
-    def parts(self, image: Input) -> list[Input]:
-        """What has a row in the table: the image, or each finding in it as `<finding>/<id>`."""
-        return [replace(image, id=f"{finding}/{image.id}") for finding in self.findings] or [image]
-
-    def paths(self, image: Input) -> list[Path]:
-        """The files of an image."""
-        of_parts = [self.folder / f"{part.id}{ending}" for part in self.parts(image) for ending in self.endings]
-        return of_parts + [self.folder / f"{image.id}{OVERLAY}"] * self.overlay
-
-    @property
-    def endings(self) -> list[str]:
-        """What ends the names of the files of each part."""
-        return [MASK, *[PROBABILITY] * self.probability]
-
-    def check(self, inputs: Inputs, overwrite: bool) -> None:
-        """Find what is in the way before anything runs; nothing is written.
-
-        Raises:
-            DataError: the folder is no folder, lies in a folder of images, has a folder or one of the images where an
-                output is to be, or holds earlier outputs and `overwrite` is not set, other than those of a run that was
-                ended before its end.
-        """
-        inputs.check_apart(self.folder)
-        wanted = [path for image in inputs.images for path in self.paths(image)] + [self.folder / TABLE]
-        if folders := [str(path) for path in wanted if os.path.isdir(path)]:
-            raise DataError(
-                f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
-                "Move them away, or choose another --out."
-            )
-        images = {real_path(image.path.parent) / image.path.name for image in inputs.images}
-        if replaced := [str(path) for path in wanted if real_path(path.parent) / path.name in images]:
-            raise DataError(
-                f"{first_names(replaced)}: {len(replaced)} images that their own outputs would replace, expected a "
-                "folder without them. Choose another --out."
-            )
-        if overwrite or is_unfinished(self.folder):
-            return
-        if there := [path.relative_to(self.folder).as_posix() for path in wanted if os.path.lexists(path)]:
-            raise DataError(
-                f"{self.folder}: {len(there)} of {len(wanted)} outputs are there already ({first_names(there)}), "
-                "expected none. Choose another --out, or replace them with --overwrite."
-            )
+    rows: list[Row]
+    crops: int
+    faults: list[str]
 
 
 def predict_files(
@@ -104,8 +57,8 @@ def predict_files(
     batch_size: int = 1,
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[list[Row], list[str]]:
-    """Predict images and write their outputs and `predictions.csv`, each file whole or not at all.
+) -> Predicted:
+    """Predict images and write their outputs, `predictions.csv` and `crops.csv`, each file whole or not at all.
 
     Up to `batch_size` images that follow one another and have the same size go through the model together. What
     cannot be predicted is told at once on stderr, and the others are done. The table grows with the run: one that was
@@ -119,24 +72,23 @@ def predict_files(
         overwrite: predict all, whatever an earlier run has left.
         max_pixels: of an image; a larger one is a fault.
 
-    Returns:
-        the rows of `predictions.csv`, in the order of `images`, and the faults of the other images, a line each.
-
     Raises:
         DataError: another run writes into the folder, or an earlier one that was ended had other images or settings;
             or, a ModelError, the model itself fails before it has predicted anything.
         OSError: the outputs cannot be written.
     """
+    crops = outputs.crops
     run = dict(segmenter.settings(), overlay=outputs.overlay, probability=outputs.probability)
+    if crops:
+        run["crops"] = crops.settings()
     parts = [part for image in images for part in outputs.parts(image)]
-    with (
-        lock_folder(outputs.folder, "predict"),
-        open_table(outputs.folder, run, parts, outputs.endings, overwrite) as table,
-    ):
-        for folder in {path.parent for image in images for path in outputs.paths(image)}:
-            if folder.is_dir():
-                clear_scratch(folder)
+    with ExitStack() as stack:
+        stack.enter_context(lock_folder(outputs.folder, "predict"))
+        if crops:
+            stack.enter_context(lock_folder(crops.folder, "crops"))
+        table = stack.enter_context(open_table(outputs.folder, run, parts, outputs.endings, crops, overwrite))
         rest = [image for image in images if any(part.id not in table.rows for part in outputs.parts(image))]
+        _clear(images, outputs, rest)
         if table.rows:
             print(
                 f"note: {len(images) - len(rest)} of {len(images)} images were predicted by an earlier run and are "
@@ -153,8 +105,23 @@ def predict_files(
         finally:
             pool.shutdown(cancel_futures=True)
         table.finished = not faults.told
-        rows = [table.rows[part.id] for part in parts if part.id in table.rows]
-    return rows, faults.told
+        done = [part.id for part in parts if part.id in table.rows]
+        cut = sum(len(table.crops.get(id, [])) for id in done)
+        return Predicted([table.rows[id] for id in done], cut, faults.told)
+
+
+def _clear(images: Sequence[Input], outputs: Outputs, rest: Sequence[Input]) -> None:
+    """Remove what killed runs have left half-written, and earlier crops of what is predicted again: now there may be
+    fewer."""
+    folders = {path.parent for image in images for path in outputs.paths(image)}
+    if outputs.crops:
+        folders |= {(outputs.crops.folder / part.id).parent for image in images for part in outputs.parts(image)}
+        for paths in outputs.crops.existing({part.id for image in rest for part in outputs.parts(image)}).values():
+            for path in paths:
+                path.unlink()
+    for folder in folders:
+        if folder.is_dir():
+            clear_scratch(folder)
 
 
 @dataclass
@@ -314,7 +281,7 @@ def _predict_batch(segmenter: Segmenter, batch: Sequence[_Read], faults: _Faults
 
 
 def _write_behind(
-    found: Iterable[_Found | None], outputs: Outputs, table: GrowingTable, pool: ThreadPoolExecutor, faults: _Faults
+    found: Iterable[_Found | None], outputs: Outputs, table: PredictionTable, pool: ThreadPoolExecutor, faults: _Faults
 ) -> Iterator[None]:
     """Write outputs and rows while the next images are predicted; give None for each image that is done or told."""
     waiting: deque[tuple[int, Future[str]]] = deque()
@@ -332,7 +299,7 @@ def _write_behind(
         yield
 
 
-def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
+def _write(found: _Found, outputs: Outputs, table: PredictionTable) -> str:
     """Write an image's outputs, all or none, and then its row; say what is wrong with it, if anything is.
 
     Raises:
@@ -340,20 +307,17 @@ def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
     """
     written: list[Path] = []
     try:
-        inputs, predictions = outputs.parts(found.input), found.prediction.parts
-        rows = [describe(part, one, found.seconds) for part, one in zip(inputs, predictions, strict=True)]
-        data = []
-        for one in predictions:
-            data.append(encode_mask(one.mask))
-            if outputs.probability:
-                data.append(encode_probability(one.probability))
-        if outputs.overlay:
-            data.append(encode_jpeg(_overlay(found)))
-        for path, content in zip(outputs.paths(found.input), data, strict=True):
+        files = outputs.encode(found.input, found.image, found.prediction)
+        rows = []
+        for part, one in zip(outputs.parts(found.input), found.prediction.parts, strict=True):
+            cut = outputs.crops.cut(part, found.image, one) if outputs.crops else []
+            files += [(path, content) for path, _, content in cut]
+            rows.append((describe(part, one, found.seconds), [row for _, row, _ in cut]))
+        for path, content in files:
             write_bytes(path, content)
             written.append(path)
-        for row in rows:
-            table.add(row)
+        for row, crop_rows in rows:
+            table.add(row, crop_rows)
     except Exception as error:  # As in `_read`.
         for path in written:
             path.unlink(missing_ok=True)
@@ -361,10 +325,3 @@ def _write(found: _Found, outputs: Outputs, table: GrowingTable) -> str:
             raise
         return _describe(found.input, error)
     return ""
-
-
-def _overlay(found: _Found) -> np.ndarray:
-    """Draw what was found, each finding in a colour of its own: (H, W, 3) uint8 BGR."""
-    if not found.prediction.findings:
-        return outline_picture(found.image, prediction=found.prediction.mask)
-    return outline_findings(found.image, {name: part.mask for name, part in found.prediction.findings.items()})

@@ -1,29 +1,26 @@
 """predictions.csv: it grows with the run, so that one that was ended half-way is taken up again."""
 
-import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from io import StringIO
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from threading import Lock
-from typing import Any, get_args
 
 import cv2
 import numpy as np
 
+from lesionseg.commands.crops import CROP_TABLE, CropRow, Crops, rows_by_id
+from lesionseg.commands.growing_table import GrowingTable, read_rows
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_text
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import Input
 from lesionseg.pixels.masks import count_components
-from lesionseg.tables import csv_text
 
 TABLE = "predictions.csv"
 # Beside the table until all images are in it: what was run.
 UNFINISHED = "predictions.unfinished.json"
-_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,6 @@ class Row:
     seconds: float
 
 
-_HEADER = [field.name for field in fields(Row)]
-
-
 def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
     """Measure a prediction; see `Row`."""
     lesion = prediction.mask.view(np.uint8)
@@ -86,37 +80,48 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
     )
 
 
-class GrowingTable:
-    """The table of a run that is going on; see `open_table`.
+class PredictionTable:
+    """The tables of a run that is going on; see `open_table`.
 
     Attributes:
         rows: by image id, those of an earlier run that this one takes up, and what was added.
+        crops: theirs, where crops are cut.
         finished: whether the run has come to its end with every image in it.
     """
 
-    def __init__(self, folder: Path, rows: Mapping[str, Row]) -> None:
-        self.rows = dict(rows)
+    def __init__(
+        self, folder: Path, rows: Mapping[str, Row], crops: Crops | None, crop_rows: Mapping[str, list[CropRow]]
+    ) -> None:
+        self.rows, self.crops = dict(rows), dict(crop_rows)
         self.finished = False
-        self._lock = Lock()
-        write_text(folder / TABLE, csv_text(_HEADER, map(asdict, rows.values()), _DIGITS))
-        self._file = (folder / TABLE).open("a", encoding="utf-8", errors="backslashreplace", newline="")
+        self._rows = GrowingTable(folder / TABLE, Row, rows.values())
+        self._crops = GrowingTable(crops.folder / CROP_TABLE, CropRow, chain(*crop_rows.values())) if crops else None
 
-    def add(self, row: Row) -> None:
-        """Write a row at once, so that it is there whatever comes; from any thread."""
-        text = csv_text(_HEADER, [asdict(row)], _DIGITS).partition("\n")[2]
-        with self._lock:
-            self._file.write(text)
-            self._file.flush()
-            self.rows[row.id] = row
+    def add(self, row: Row, crops: Sequence[CropRow]) -> None:
+        """Write the row of an image, and before it those of its crops; from any thread."""
+        if self._crops:
+            self._crops.add(crops)
+            self.crops[row.id] = list(crops)
+        self._rows.add([row])
+        self.rows[row.id] = row
 
-    def close(self) -> None:
-        self._file.close()
+    def close(self, ids: Iterable[str]) -> None:
+        """Set the rows in the order of these ids; nothing is left where there are none."""
+        done = [id for id in ids if id in self.rows]
+        self._rows.close([self.rows[id] for id in done] if done else None)
+        if self._crops:
+            self._crops.close([crop for id in done for crop in self.crops.get(id, [])] if done else None)
 
 
 @contextmanager
 def open_table(
-    folder: Path, run: Mapping[str, object], images: Sequence[Input], endings: Sequence[str], overwrite: bool
-) -> Iterator[GrowingTable]:
+    folder: Path,
+    run: Mapping[str, object],
+    images: Sequence[Input],
+    endings: Sequence[str],
+    crops: Crops | None,
+    overwrite: bool,
+) -> Iterator[PredictionTable]:
     """Begin the table of a run, or take up that of an earlier one that was ended before its end.
 
     When the block ends, the rows stand in the order of the images; nothing is left where there are none.
@@ -126,26 +131,27 @@ def open_table(
         run: what decides what is found, by a name for a message; JSON.
         images: all that were asked for.
         endings: of the files that every image in the table has.
+        crops: how they are cut, if they are; their table begins and ends with this one.
         overwrite: begin anew, whatever is there.
 
     Raises:
         DataError: an earlier run that was ended had other images or settings.
         OSError: the table cannot be written.
     """
-    taken = {} if overwrite or not is_unfinished(folder) else _take_up(folder, run, images, endings)
+    taken: tuple[dict[str, Row], dict[str, list[CropRow]]] = ({}, {})
+    if not overwrite and is_unfinished(folder):
+        taken = _take_up(folder, run, images, endings, crops)
     write_text(folder / UNFINISHED, json.dumps(run, indent=2) + "\n")
     table = None
     try:
-        table = GrowingTable(folder, taken)
+        rows, crop_rows = taken
+        table = PredictionTable(folder, rows, crops, crop_rows)
         yield table
     finally:
         if table is not None:
-            table.close()
-        if table is None or not table.rows:
-            (folder / TABLE).unlink(missing_ok=True)
+            table.close(image.id for image in images)
         else:
-            rows = [table.rows[image.id] for image in images if image.id in table.rows]
-            write_text(folder / TABLE, csv_text(_HEADER, map(asdict, rows), _DIGITS))
+            (folder / TABLE).unlink(missing_ok=True)
         if table is None or not table.rows or table.finished:
             (folder / UNFINISHED).unlink(missing_ok=True)
 
@@ -156,9 +162,13 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def _take_up(
-    folder: Path, run: Mapping[str, object], images: Sequence[Input], endings: Sequence[str]
-) -> dict[str, Row]:
-    """Read the rows of an earlier run whose files are all there. Raises DataError where the run was another."""
+    folder: Path, run: Mapping[str, object], images: Sequence[Input], endings: Sequence[str], crops: Crops | None
+) -> tuple[dict[str, Row], dict[str, list[CropRow]]]:
+    """Read the rows of an earlier run whose files are all there, and those of their crops.
+
+    Raises:
+        DataError: the run was another.
+    """
     advice = "choose another --out, or begin anew with --overwrite."
     try:
         earlier = json.loads((folder / UNFINISHED).read_text("utf-8"))
@@ -171,17 +181,24 @@ def _take_up(
             f"expected those of now. Give the same again, {advice}"
         )
     asked = {(_written(image.id), _written(str(image.path))): image for image in images}
-    rows = _read_rows(folder / TABLE)
+    rows = read_rows(folder / TABLE, Row)
     if others := [row.id for row in rows if (row.id, row.image) not in asked]:
         raise DataError(
             f"{folder}: holds a run that was ended before its end, of {len(others)} other images "
             f"({first_names(others)}), expected those of now. Give the same INPUT again, {advice}"
         )
-    return {
-        image.id: row
-        for row, image in ((row, asked[row.id, row.image]) for row in rows)
-        if all(_is_newer(folder / f"{image.id}{ending}", image.path) for ending in endings)
-    }
+    if crops and not (crops.folder / CROP_TABLE).is_file():
+        return {}, {}
+    cut = rows_by_id(read_rows(crops.folder / CROP_TABLE, CropRow)) if crops else {}
+    taken: dict[str, Row] = {}
+    for row in rows:
+        image = asked[row.id, row.image]
+        files = [folder / f"{image.id}{ending}" for ending in endings]
+        if crops:
+            files += [crops.folder / crops.name(image.id, crop.instance) for crop in cut.get(row.id, [])]
+        if all(_is_newer(file, image.path) for file in files):
+            taken[image.id] = row
+    return taken, {id: cut.get(row.id, []) for id, row in taken.items()}
 
 
 def _is_newer(output: Path, image: Path) -> bool:
@@ -190,31 +207,6 @@ def _is_newer(output: Path, image: Path) -> bool:
         return output.is_file() and output.stat().st_mtime >= image.stat().st_ctime
     except OSError:
         return False
-
-
-def _read_rows(path: Path) -> list[Row]:
-    """Read the rows that were written whole; where a run was killed, the last may be cut off."""
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    reader = csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline=""))
-    rows = []
-    try:
-        for line in reader:
-            rows += _read_row(line)
-    except csv.Error:
-        pass
-    return rows
-
-
-def _read_row(line: Mapping[str, str]) -> list[Row]:
-    values: dict[str, Any] = {}
-    try:
-        for field in fields(Row):
-            text = line[field.name]
-            kind = (get_args(field.type) or (field.type,))[0]
-            values[field.name] = None if text == "" and type(None) in get_args(field.type) else kind(text)
-    except (KeyError, ValueError, TypeError):
-        return []
-    return [Row(**values)]
 
 
 def _written(text: str) -> str:

@@ -42,19 +42,19 @@ class Inputs:
     folders: list[Path]
     notes: list[str]
 
-    def check_apart(self, out: Path) -> None:
-        """Find out whether masks may be written into a folder.
+    def check_apart(self, out: Path, flag: str = "--out") -> None:
+        """Find out whether pictures may be written into the folder that a flag names.
 
         Raises:
             DataError: it is a file, or the next run would take what is in it for images.
         """
         if out.exists() and not out.is_dir():
-            raise DataError(f"{out}: a file, expected a folder for the masks. Choose another --out.")
+            raise DataError(f"{out}: a file, expected a folder to write to. Choose another {flag}.")
         for folder in self.folders:
             if real_path(out).is_relative_to(real_path(folder)):
                 raise DataError(
                     f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
-                    "another --out."
+                    f"another {flag}."
                 )
 
 

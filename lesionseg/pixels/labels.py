@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from os import PathLike
 
-import cv2
 import numpy as np
 
 from lesionseg.errors import DataError
 from lesionseg.pixels.foreground import decode_unchanged, describe_values, is_gray, palette_indices
+from lesionseg.pixels.pictures import encode_png
 
 
 def decode_labels(
@@ -47,6 +47,4 @@ def decode_labels(
 
 def encode_labels(labels: np.ndarray) -> bytes:
     """Encode class indices, (H, W) uint8, as an 8-bit gray PNG."""
-    done, data = cv2.imencode(".png", labels)
-    assert done
-    return data.tobytes()
+    return encode_png(labels)

@@ -23,6 +23,7 @@ from lesionseg.pixels.foreground import (
     values_of,
 )
 from lesionseg.pixels.headers import JPEG_START
+from lesionseg.pixels.pictures import encode_png
 
 LESION_ABOVE = 128
 # In JPEG files, grays swing to both sides of an edge: up to 128 and these, none was meant to be white.
@@ -168,9 +169,7 @@ def encode_probability(probability: np.ndarray) -> bytes:
     lesion = probability > 0.5
     np.maximum(gray, LESION_ABOVE + 1, out=gray, where=lesion)
     np.minimum(gray, LESION_ABOVE, out=gray, where=~lesion)
-    done, data = cv2.imencode(".png", gray)
-    assert done
-    return data.tobytes()
+    return encode_png(gray)
 
 
 def count_components(lesion: np.ndarray) -> int:

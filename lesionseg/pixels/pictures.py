@@ -133,6 +133,13 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def encode_png(image: np.ndarray) -> bytes:
+    """Encode (H, W) or (H, W, 3) uint8, gray or BGR, as a PNG file."""
+    done, data = cv2.imencode(".png", image)
+    assert done
+    return data.tobytes()
+
+
 def check_not_truncated(data: Data, name: str | PathLike) -> None:
     """Raise DataError where a PNG or JPEG file breaks off before its end mark.
 

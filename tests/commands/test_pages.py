@@ -68,7 +68,7 @@ def test_masks_lie_apart_from_images(images, tmp_path, capsys):
     assert "is searched for images, expected a folder apart" in capsys.readouterr().err
     (tmp_path / "masks").touch()
     assert annotate([str(images), "--out", str(tmp_path / "masks")]) == 1
-    assert "a file, expected a folder for the masks" in capsys.readouterr().err
+    assert "a file, expected a folder to write to" in capsys.readouterr().err
 
 
 def test_a_checkpoint_follows_its_config(capsys):

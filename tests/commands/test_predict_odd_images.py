@@ -100,6 +100,7 @@ def test_an_image_that_needs_too_much_memory_is_told_and_the_others_are_done(
 
     monkeypatch.setattr(segmenter, "predict_batch", refuse)
     images = find_inputs([str(photos)]).images
-    rows, (fault,) = predict_files.predict_files(segmenter, images, predict_files.Outputs(tmp_path / "out"))
+    predicted = predict_files.predict_files(segmenter, images, predict_files.Outputs(tmp_path / "out"))
+    (fault,) = predicted.faults
     assert "large.png: too large for the memory that is free (MemoryError), expected an image that fits." in fault
-    assert len(rows) == len(images) - 1
+    assert len(predicted.rows) == len(images) - 1

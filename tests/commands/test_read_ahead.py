@@ -34,6 +34,6 @@ def test_images_are_read_ahead_as_far_as_memory_allows(tmp_path, monkeypatch, wa
     monkeypatch.setattr(predict_files, "read_image", read_image)
     monkeypatch.setattr(predict_files, "_WAITING", waiting)
     outputs = predict_files.Outputs(tmp_path / "out")
-    rows, _ = predict_files.predict_files(segmenter, find_inputs([str(tmp_path)]).images, outputs)
-    assert len(rows) == 12
+    predict_files.predict_files(segmenter, find_inputs([str(tmp_path)]).images, outputs)
+    assert len(predicted) == 12
     assert max(unused) in ahead

@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from lesionseg.pixels.parts import drop_small, fill_holes, largest_component
+from lesionseg.pixels.parts import (
+    drop_small,
+    fill_holes,
+    largest_component,
+    most_central_component,
+    region_of,
+    split_parts,
+)
 
 
 def drawn(*rows):
@@ -76,3 +83,24 @@ def test_nothing_and_everything_stay_what_they_are(mask, process):
     processed = process(mask)
     assert processed.dtype == bool
     assert np.array_equal(processed, mask)
+
+
+def test_near_the_centre_few_pixels_outweigh_many():
+    near = drawn("..#......", "...#.....", "........#", "........#", "........#")
+    assert np.array_equal(most_central_component(near), drawn("..#......", "...#.....", *3 * [9 * "."]))
+    assert not most_central_component(np.zeros((3, 4), bool)).any()
+
+
+def test_parts_are_split_the_largest_first():
+    parts = split_parts(PARTS)
+    assert [(part.left, part.top) for part in parts] == [(2, 1), (0, 0), (7, 0)]
+    assert np.array_equal(parts[0].mask, drawn("...#", ".##.", "#..."))
+    assert parts[0].of(PARTS).tolist() == parts[0].mask.tolist()
+    assert split_parts(np.zeros((3, 4), bool)) == []
+
+
+def test_a_region_holds_all_parts():
+    region = region_of(RING)
+    assert (region.left, region.top) == (1, 1)
+    assert np.array_equal(region.mask, RING[1:, 1:5])
+    assert region_of(np.zeros((3, 4), bool)) is None
