@@ -100,6 +100,39 @@ def small_images(base: Any, edge: int) -> dict[str, Any]:
     )
 
 
+def albumentations(train_pipeline: Sequence[dict]) -> dict[str, Any]:
+    """Put stronger augmentation, of Albumentations, in the place of MMSegmentation's or MMDetection's colours.
+
+    Quarter turns, shift, scale and rotation, brightness and contrast, hue and saturation, elastic deformation and
+    holes. The flips before it stay. What a hole hides is lesion still.
+
+    Args:
+        train_pipeline: one of `configs/_base_`, which ends with flips, colours and packing.
+
+    Returns:
+        top-level settings of a config by name.
+    """
+    *to_flip, _, pack = train_pipeline
+    transforms = [
+        dict(type="RandomRotate90", p=0.5),
+        # Albumentations' ShiftScaleRotate is this one, since its version 2.
+        dict(type="Affine", scale=(0.9, 1.1), translate_percent=(-0.0625, 0.0625), rotate=(-45, 45), p=0.5),
+        dict(type="RandomBrightnessContrast", brightness_limit=0.2, contrast_limit=0.2, p=0.5),
+        dict(type="HueSaturationValue", hue_shift_limit=10, sat_shift_limit=20, val_shift_limit=10, p=0.5),
+        dict(type="ElasticTransform", alpha=40, sigma=8, p=0.3),
+        # Shares of the image's edges.
+        dict(
+            type="CoarseDropout",
+            num_holes_range=(1, 4),
+            hole_height_range=(0.05, 0.15),
+            hole_width_range=(0.05, 0.15),
+            p=0.3,
+        ),
+    ]
+    pipeline = [*to_flip, dict(type="LesionAlbu", transforms=transforms), pack]
+    return dict(train_pipeline=pipeline, train_dataloader=dict(dataset=dict(pipeline=pipeline)))
+
+
 def focal_dice(focal_weight: float = 10.0, dice_weight: float = 1.0) -> list[dict[str, Any]]:
     """Give the losses of a head of `lesionseg.models.multi_label`.
 

@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import pytest
 from helpers import draw_pair
+from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import Compose
-from mmengine.registry import init_default_scope
+from mmengine.registry import TRANSFORMS, init_default_scope
 from PIL import Image
 
 from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.data.datasets.sampling import SeededIndex, SeededInfiniteSampler, SeedSample
 from lesionseg.data.datasets.transforms import LesionAlbu, LoadLesionImage, LoadLesionMask, RandomScaleCrop
+from lesionseg.engine.recipes import albumentations
 from lesionseg.errors import DataError
 
 HEIGHT, WIDTH = 400, 616
@@ -212,6 +214,71 @@ def test_albumentations_follow_the_seed_of_the_sample(pair):
     assert np.array_equal(first["gt_seg_map"], again["gt_seg_map"])
     assert not np.array_equal(first["img"], other["img"])
     assert set(np.unique(first["gt_seg_map"])) == {0, 1}
+
+
+def test_albumentations_draw_each_step_for_itself():
+    """Albumentations' own seeding gives every step the same draws."""
+    flips = LesionAlbu(transforms=[dict(type="HorizontalFlip", p=0.5), dict(type="VerticalFlip", p=0.5)])
+    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    np.random.seed(0)
+    assert len({flips(dict(img=picture))["img"].tobytes() for _ in range(40)}) == 4
+
+
+COLOURS = ((40, 40, 220), (220, 40, 40))  # BGR of the instances, red and blue; skin is green
+
+
+def drawn_instances(*boxes):
+    """A sample with an ellipse for each (x, y, half width, half height), of the colour that its label says."""
+    image = np.full((90, 120, 3), (60, 200, 60), np.uint8)
+    masks = np.zeros((len(boxes), 90, 120), np.uint8)
+    for label, (x, y, *axes) in enumerate(boxes):
+        cv2.ellipse(masks[label], (x, y), axes, 0, 0, 360, 1, -1)
+        image[masks[label] > 0] = COLOURS[label]
+    instances = BitmapMasks(masks, 90, 120)
+    return dict(
+        img=image,
+        gt_seg_map=masks.any(0).astype(np.uint8),
+        gt_masks=instances,
+        gt_bboxes=instances.get_bboxes("hbox"),
+        gt_bboxes_labels=np.arange(len(boxes)),
+        gt_ignore_flags=np.zeros(len(boxes), bool),
+    )
+
+
+def test_masks_and_boxes_stay_on_what_albumentations_move():
+    _, transform, _ = albumentations([{}, {}, {}])["train_pipeline"]
+    transform = TRANSFORMS.build(transform)
+    shapes = set()
+    for seed in range(40):
+        np.random.seed(seed)
+        results = transform(drawn_instances((50, 40, 30, 18), (100, 75, 9, 6)))
+        shapes.add(results["img_shape"])
+        assert results["img"].shape[:2] == results["gt_seg_map"].shape == results["img_shape"]
+        image = results["img"].astype(int)
+        # What is black lies beyond the picture, or in a hole: under that, the lesion goes on.
+        lit = image.max(2) > 40
+        skin = image[..., 1] == image.max(2)
+        assert (lit & (skin == (results["gt_seg_map"] == 1))).mean() < 0.02, seed
+        masks, labels = results["gt_masks"].masks, results["gt_bboxes_labels"]
+        assert np.array_equal(masks.any(0), results["gt_seg_map"])
+        assert len(labels) == len(masks) == len(results["gt_bboxes"]) == len(results["gt_ignore_flags"])
+        for mask, label, box in zip(masks, labels, results["gt_bboxes"].numpy(), strict=True):
+            # More of it than in the mixtures along its edge.
+            colour = image[..., 2 - 2 * label] - image[..., 1] > 80
+            assert (colour & (mask == 0)).sum() <= 0.05 * mask.sum(), seed
+            rows, columns = np.nonzero(mask)
+            assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert shapes == {(90, 120), (120, 90)}
+
+
+def test_instances_that_leave_the_picture_are_dropped_and_none_may_be_there():
+    right = LesionAlbu(transforms=[dict(type="Affine", translate_px=dict(x=(60, 60), y=(0, 0)), p=1.0)])
+    results = right(drawn_instances((100, 40, 8, 8), (30, 60, 20, 10)))
+    assert results["gt_bboxes_labels"].tolist() == [1]
+    assert results["gt_bboxes"].numpy().tolist() == [[70, 50, 111, 71]]
+    turned = LesionAlbu(transforms=[dict(type="Transpose", p=1.0)])(drawn_instances())
+    assert turned["gt_masks"].masks.shape == (0, 120, 90)
+    assert turned["gt_bboxes"].numpy().shape == (0, 4)
 
 
 def test_sampler_seeds_every_draw_and_skips_to_the_same_draws():

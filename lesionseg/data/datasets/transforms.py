@@ -1,10 +1,12 @@
 """Loading and augmentation that MMCV and MMSegmentation lack."""
 
+import random
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.structures.mask import BitmapMasks
 from mmengine.registry import TRANSFORMS
 from mmseg.datasets.transforms import Albu
 
@@ -156,8 +158,28 @@ class LesionAlbu(Albu):
 
     Albumentations keeps a generator of its own, seeded from the operating system, so that a seeded
     run is not repeatable with upstream's `Albu`.
+
+    Changes `img`, `img_shape` and `gt_seg_map`; of a sample with instances `gt_masks`, and from them `gt_bboxes`: the
+    box of a turned mask is tighter than that of its turned box. Instances that have left the image are dropped.
     """
 
     def transform(self, results: dict) -> dict:
-        self.aug.set_random_seed(int(np.random.randint(2**31)))
-        return super().transform(results)
+        seed = int(np.random.randint(2**31))
+        # One stream for all steps: by set_random_seed each gets its own, all the same, so that either all act or none.
+        self.aug.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        masks = results["gt_masks"].to_ndarray() if "gt_masks" in results else ()
+        # Albumentations takes no empty stack.
+        results = super().transform(dict(results, masks=masks) if len(masks) else results)
+        results["img_shape"] = results["img"].shape[:2]
+        if "gt_masks" in results:
+            _take_instances(results, results.pop("masks", masks))
+        return results
+
+
+def _take_instances(results: dict, masks: np.ndarray) -> None:
+    """Put masks (N, H, W) into a sample, their boxes, and of what else it has of its instances, that of those left."""
+    kept = masks.any((1, 2))
+    results["gt_masks"] = BitmapMasks(masks[kept].reshape(-1, *results["img_shape"]), *results["img_shape"])
+    results["gt_bboxes"] = results["gt_masks"].get_bboxes("hbox")
+    for key in ("gt_bboxes_labels", "gt_ignore_flags"):
+        results[key] = results[key][kept]
