@@ -21,6 +21,7 @@ from torch import nn
 
 from lesionseg.engine.finite import is_finite, tensors_in
 from lesionseg.errors import DataError, first_names
+from lesionseg.models.fit import misfits, reshaped_names
 
 
 class BrokenCheckpointError(DataError):
@@ -145,34 +146,18 @@ def check_fit(model: nn.Module, checkpoint: dict, path: str, new_parts: Sequence
         DataError: names the first keys that are missing, unexpected or of another shape.
     """
     weights = checkpoint.get("state_dict", checkpoint)
-    wanted = model.state_dict()
-    missing = [name for name in wanted if name not in weights]
-    unexpected = [name for name in weights if name not in wanted]
-    shapes = {name: getattr(value, "shape", None) for name, value in weights.items()}
-    reshaped = [name for name in wanted if name in weights and wanted[name].shape != shapes[name]]
-    new = [name for name in reshaped if name.startswith(tuple(new_parts))] if new_parts else []
+    wanted = dict(model.state_dict())
+    keys = len(wanted)
+    new = [name for name in reshaped_names(wanted, weights) if name.startswith(tuple(new_parts))]
     for name in new:
-        del weights[name]
-        reshaped.remove(name)
+        del weights[name], wanted[name]
     if new:
         print_log(f"{path}: other classes, so these start anew: {first_names(new)}", "current", logging.INFO)
-    faults = []
-    if missing:
-        faults.append(f"{len(missing)} keys are missing ({first_names(missing, 3)})")
-    if unexpected:
-        faults.append(f"{len(unexpected)} are unexpected ({first_names(unexpected, 3)})")
-    if reshaped:
-        shown = [f"{name} {_shape(shapes[name])} for {_shape(wanted[name].shape)}" for name in reshaped[:3]]
-        faults.append(f"{len(reshaped)} have another shape ({first_names(shown, 3)})")
-    if faults:
+    if faults := misfits(wanted, weights):
         raise DataError(
-            f"{path}: does not fit the model of the config: {', '.join(faults)}, expected the {len(wanted)} keys "
+            f"{path}: does not fit the model of the config: {', '.join(faults)}, expected the {keys} keys "
             "of the model. Use the config that the checkpoint was trained with."
         )
-
-
-def _shape(shape: torch.Size | None) -> str:
-    return "no tensor" if shape is None else str(tuple(shape))
 
 
 def _safe_globals() -> list:
