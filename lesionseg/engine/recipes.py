@@ -133,6 +133,32 @@ def albumentations(train_pipeline: Sequence[dict]) -> dict[str, Any]:
     return dict(train_pipeline=pipeline, train_dataloader=dict(dataset=dict(pipeline=pipeline)))
 
 
+def layer_decay(depth: int, rate: float) -> dict[str, dict[str, float]]:
+    """Let each block of a `TIMMVisionTransformer` learn slower than the one above it, and the patches slowest.
+
+    So lower layers keep what a pre-training has taught them, as in BEiT (Bao et al. 2021, arXiv 2106.08254), which has
+    the formula, MAE and ViTDet. Normalisation, position embeddings and the class token have no weight decay.
+
+    Args:
+        depth: number of blocks.
+        rate: what the learning rate is multiplied by from a block to the one below; 1 where nothing was trained before.
+
+    Returns:
+        what `paramwise_cfg.custom_keys` takes.
+    """
+    vit = "backbone.timm_model.model."
+    lowest = rate ** (depth + 1)
+    keys = {f"{vit}{name}": dict(lr_mult=lowest, decay_mult=0.0) for name in ("cls_token", "pos_embed")}
+    keys[f"{vit}patch_embed"] = dict(lr_mult=lowest)
+    for block in range(depth):
+        # With the full stop, or block 1 would be 10 and 11, too.
+        name, lr_mult = f"{vit}blocks.{block}.", rate ** (depth - block)
+        keys[name] = dict(lr_mult=lr_mult)
+        # The longest key that fits goes first.
+        keys[f"{name}norm"] = dict(lr_mult=lr_mult, decay_mult=0.0)
+    return keys
+
+
 def focal_dice(focal_weight: float = 10.0, dice_weight: float = 1.0) -> list[dict[str, Any]]:
     """Give the losses of a head of `lesionseg.models.multi_label`.
 

@@ -1,8 +1,12 @@
 import pytest
 from helpers import ROOT
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from torch import nn
 
-from lesionseg.engine.recipes import loaders, schedule
+import lesionseg.openmmlab  # noqa: F401
+from lesionseg.engine.recipes import layer_decay, loaders, schedule
+from lesionseg.models.vision_transformer import TIMMVisionTransformer
 
 
 def test_a_schedule_ends_with_its_training():
@@ -21,6 +25,28 @@ def test_loaders_share_a_data_set_and_keep_what_is_not_named():
     found = loaders(4, ([1], [2], [3]))
     assert found["train_dataloader"] == dict(batch_size=4, dataset=dict(pipeline=[1]))
     assert found["test_dataloader"] == dict(dataset=dict(pipeline=[3]))
+
+
+def test_lower_blocks_learn_slower_and_what_is_no_weight_does_not_decay():
+    vit = TIMMVisionTransformer("vit_tiny_patch16_224", img_size=32, embed_dim=8, num_heads=2)
+    model = nn.ModuleDict(dict(backbone=vit, head=nn.Linear(2, 2)))
+    settings = dict(
+        optimizer=dict(type="AdamW", lr=4.0, weight_decay=0.1),
+        constructor="GroupedOptimWrapperConstructor",
+        paramwise_cfg=dict(custom_keys=layer_decay(depth=12, rate=0.5)),
+    )
+    groups = build_optim_wrapper(model, settings).optimizer.param_groups
+    of = {id(parameter): (group["lr"], group["weight_decay"]) for group in groups for parameter in group["params"]}
+    found = {name.removeprefix("backbone.timm_model.model."): of[id(value)] for name, value in model.named_parameters()}
+    assert found["head.weight"] == (4.0, 0.1)
+    assert found["blocks.11.attn.qkv.weight"] == (2.0, 0.1)
+    assert found["blocks.10.mlp.fc1.weight"] == (1.0, 0.1)
+    assert found["blocks.10.norm2.weight"] == (1.0, 0.0)
+    assert found["blocks.1.attn.qkv.weight"] == (4.0 / 2**11, 0.1)
+    assert found["patch_embed.proj.weight"] == (4.0 / 2**13, 0.1)
+    assert found["pos_embed"] == found["cls_token"] == (4.0 / 2**13, 0.0)
+    # Each block and the embeddings decayed and not, and the head.
+    assert len(groups) == 2 * 13 + 1
 
 
 @pytest.mark.parametrize(
