@@ -19,6 +19,19 @@ model = dict(
 globals().update(_base_.isic)
 """
 
+# A ViT of four blocks below its head.
+VIT = """
+_base_ = ["mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py", "{root}/configs/_base_/isic2018.py"]
+vit = dict(type="TIMMVisionTransformer", model_name="vit_tiny_patch16_224", img_size=64, embed_dim=24, depth=4)
+model = dict(
+    data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
+    backbone=dict(_delete_=True, **vit, num_heads=2, out_indices=(0, 1, 2, 3)),
+    neck=dict(type="Feature2Pyramid", embed_dim=24, norm_cfg=dict(type="BN")),
+    decode_head=dict(in_channels=[24] * 4, channels=16, num_classes=2),
+)
+globals().update(_base_.isic)
+"""
+
 
 def save_random_weights(config: str, path: Path, options: tuple[str, ...] = ()) -> Path:
     """Write a checkpoint of random weights with which both classes occur, and rounding does not decide between them."""

@@ -18,6 +18,7 @@ from mmengine import Config
 from torch import nn
 
 from lesionseg.deploy.mmdeploy_shims import mmdeploy_shims
+from lesionseg.deploy.position_embeddings import traced_position_embeddings
 from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 from lesionseg.files import write_aside
@@ -60,7 +61,7 @@ def export_mask_rcnn(model: nn.Module, deploy_cfg: Config, path: str | PathLike,
 
         from lesionseg.deploy.mmdeploy_rewriters import parity_rewriters
 
-        with no_mp(), parity_rewriters():
+        with no_mp(), parity_rewriters(), traced_position_embeddings(model):
             export(
                 # mmdeploy replaces parts of the model for good.
                 copy.deepcopy(model).cpu().eval(),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionseg.deploy.lean_mask2former import lean_mask2former
+from lesionseg.deploy.position_embeddings import traced_position_embeddings
 from lesionseg.errors import DataError
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
 from lesionseg.inference.runtimes.torch_model import semantic_scores
@@ -74,7 +75,8 @@ def export_segmentor(segmentor: EncoderDecoder, path: str | PathLike, deploy_cfg
     settings = deploy_cfg.onnx_config
     shape = (1, 3, *settings.input_shape[::-1]) if settings.get("input_shape") else _TRACED
     lean = lean_mask2former() if isinstance(segmentor.decode_head, Mask2FormerHead) else nullcontext()
-    with torch.no_grad(), lean, _separate_projections(), warnings.catch_warnings():
+    positions = traced_position_embeddings(segmentor)
+    with torch.no_grad(), lean, positions, _separate_projections(), warnings.catch_warnings():
         # Of what a trace may fix, and that there is a newer exporter. Whether the file is right is measured afterwards.
         warnings.simplefilter("ignore")
         torch.onnx.export(

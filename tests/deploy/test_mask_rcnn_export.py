@@ -185,8 +185,14 @@ def test_an_image_without_proposals_has_no_detections(model, exported):
     assert not run(exported, torch.zeros_like(inputs))[0].any()
 
 
-def test_other_kinds_of_heads_and_pasted_masks(tmp_path):
+def test_other_kinds_of_backbones_and_heads_and_pasted_masks(tmp_path):
+    vit = dict(type="TIMMVisionTransformer", model_name="vit_tiny_patch16_224", img_size=64, embed_dim=8, depth=4)
     changes = {
+        "backbone": dict(_delete_=True, **vit, num_heads=2, out_indices=(0, 1, 2, 3)),
+        "neck": [
+            dict(type="mmseg.Feature2Pyramid", embed_dim=8, norm_cfg=dict(type="BN")),
+            dict(type="FPN", in_channels=[8] * 4, out_channels=8, num_outs=5),
+        ],
         "rpn_head.loss_cls": dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
         "roi_head.bbox_head.reg_class_agnostic": True,
         "roi_head.mask_head.class_agnostic": True,

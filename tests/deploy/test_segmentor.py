@@ -5,7 +5,7 @@ import onnx
 import pytest
 from helpers import MASK2FORMER, ROOT
 from mmengine.config import Config
-from small_networks import SEGFORMER, save_random_weights
+from small_networks import SEGFORMER, VIT, save_random_weights
 
 from lesionseg.deploy.graph import finish
 from lesionseg.deploy.segmentor import export_segmentor
@@ -20,14 +20,14 @@ DEPLOY = ROOT / "configs/deploy"
 SHAPES = [(1, 128, 128), (3, 96, 160), (1, 320, 96), (2, 64, 352), (1, 288, 384)]
 
 
-@pytest.fixture(scope="module", params=["mask2former", "segformer"])
+@pytest.fixture(scope="module", params=["mask2former", "segformer", "vit"])
 def exported(request, tmp_path_factory):
     """The model in PyTorch and in onnxruntime."""
     folder = tmp_path_factory.mktemp(request.param)
     config = MASK2FORMER
-    if request.param == "segformer":
-        config = str(folder / "segformer.py")
-        (folder / "segformer.py").write_text(SEGFORMER.format(root=ROOT))
+    if request.param != "mask2former":
+        config = str(folder / "config.py")
+        (folder / "config.py").write_text(dict(segformer=SEGFORMER, vit=VIT)[request.param].format(root=ROOT))
     original = TorchModel(Options(config), save_random_weights(config, folder / "random.pth"), "cpu")
     deploy_cfg = Config.fromfile(DEPLOY / "segmentation_onnxruntime_dynamic.py")
     export_segmentor(original.module, folder / "raw.onnx", deploy_cfg)
@@ -70,7 +70,7 @@ def test_the_original_still_tests(exported):
 
 def test_the_rule_of_the_scores_is_that_of_the_head(exported):
     rule = exported[1].card.score_rule
-    assert rule == (LOGITS if "segformer" in str(exported[2]) else MASK_SCORES)
+    assert rule == (MASK_SCORES if "mask2former" in str(exported[2]) else LOGITS)
 
 
 def test_fixed_input(exported, tmp_path):
