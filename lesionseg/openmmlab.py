@@ -26,7 +26,6 @@ import lesionseg.evaluation.reconstruction
 import lesionseg.models.flip_tta
 import lesionseg.models.losses
 import lesionseg.models.mask2former_head
-import lesionseg.models.mask2former_head
 import lesionseg.models.masked_autoencoder
 import lesionseg.models.vision_transformer  # noqa: F401
 from lesionseg.engine.checkpoint import secure_loading

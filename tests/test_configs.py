@@ -51,8 +51,8 @@ pretraining = config_fixture(of_scope("mmengine"))
 
 
 def test_there_are_configs():
-    assert len(of_scope("mmseg")) >= 18
-    assert len(of_scope("mmdet")) >= 7
+    assert len(of_scope("mmseg")) >= 21
+    assert len(of_scope("mmdet")) >= 11
     assert len(of_scope("mmengine")) >= 3
     assert len(of_scope("mmseg")) + len(of_scope("mmdet")) + len(of_scope("mmengine")) == len(CONFIGS)
 
@@ -84,6 +84,9 @@ def test_name_agrees_with_contents(path):
     }.items():
         assert (change in name["changes"]) == has, change
     assert ("scratch" in name["changes"]) <= (cfg.load_from is None)
+    # What a pre-training without labels has learned.
+    begins_with = (cfg.model.backbone.get("init_cfg") or {}).get("checkpoint", "")
+    assert name["backbone"].endswith("-mae") == begins_with.endswith("ssl_backbone.pth")
 
 
 def _size(cfg):
@@ -265,7 +268,7 @@ def test_instance_model_and_loaders_build_and_take_a_batch(instances, coco_folde
             np.testing.assert_allclose(truth.bboxes.numpy()[0], box, atol=max(image.shape) / 60)
 
 
-@pytest.mark.parametrize("name", ["segformer_mit-b0_1xb8-10k_isic2018", "mask-rcnn_vit-s_fpn_1xb4-amp-scratch-10k"])
+@pytest.mark.parametrize("name", ["segformer_mit-b0_1xb8-10k_isic2018", "mask2former_vit-s-mae"])
 def test_a_new_family_takes_few_lines_and_predicts(name, coco_folder):
     (path,) = (path for path in CONFIGS if path.stem.startswith(name))
     assert len([line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]) <= 15
