@@ -23,6 +23,8 @@ _JPEG_APP1 = 0xE1
 JPEG_SCAN = 0xDA
 # Chunks of a PNG file that may say how it is turned; ImageMagick writes EXIF as text.
 _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+# How colours are meant, which OpenCV leaves alone.
+_PNG_UNUSED = frozenset({b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"bKGD", b"pHYs", b"tIME", b"hIST", b"sPLT"})
 # How files of formats that every build of OpenCV reads begin.
 _STARTS = {
     ".png": (PNG_START,),
@@ -128,7 +130,7 @@ def jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
 
 
-def _png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, place and end of each chunk of a PNG file."""
     place = len(PNG_START)
     while place + 12 <= len(data):
@@ -191,12 +193,25 @@ def _small_jpeg(data: Data) -> bytes | None:
     return JPEG_START + metadata + cv2.imencode(".jpg", _SMALL)[1].tobytes()[2:] if metadata else None
 
 
+def without_profile(data: bytes) -> bytes:
+    """A PNG file without the chunks that change no pixel here, about which libpng may write to the terminal.
+
+    That is usual with colour profiles. Other files stay as they are.
+    """
+    if not data.startswith(PNG_START):
+        return data
+    chunks = list(png_chunks(data))
+    if not any(kind in _PNG_UNUSED for kind, *_ in chunks):
+        return data
+    return PNG_START + b"".join(data[place:end] for kind, place, end in chunks if kind not in _PNG_UNUSED)
+
+
 def _small_png(data: Data) -> bytes | None:
     """A PNG file of `_SMALL` with the metadata of this one; None where it has none."""
     before: list[bytes] = []
     after: list[bytes] = []
     chunks = before
-    for kind, place, end in _png_chunks(data):
+    for kind, place, end in png_chunks(data):
         if kind == b"IDAT":
             chunks = after
         elif kind in _PNG_METADATA:

@@ -20,7 +20,10 @@ from lesionseg.pixels.headers import (
     is_plain,
     jpeg_segments,
     stored_size,
+    without_profile,
 )
+from lesionseg.pixels.jpeg_scan import misses_restarts, without_end_mark
+from lesionseg.pixels.pages import count_pages
 
 JPEG_QUALITY = 95
 # What tools take if they are not told otherwise (--max-pixels): as many pixels take 768 MiB, and three times as much
@@ -66,6 +69,7 @@ def encoded_size(data: Data, name: str | PathLike) -> tuple[int, int]:
     if not is_plain(data):
         return decode_image(data[:], name).shape[:2]
     check_not_truncated(data, name)
+    _check_one_page(data, name)
     size = stored_size(data)
     if size is None:
         raise _unreadable(data, name)
@@ -164,14 +168,18 @@ def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: in
         max_pixels: how many are decoded at most; None for as many as OpenCV can.
 
     Raises:
-        DataError: not a picture, cut off, too large, or larger than the memory.
+        DataError: not a picture, cut off, of several pages, pixels are missing in a JPEG file, too large, or larger
+            than the memory.
     """
     check_not_truncated(data, name)
+    _check_one_page(data, name)
     size = stored_size(data)
     if size:
         _check_size(*size, name, max_pixels)
+    encoded = without_end_mark(without_profile(data))
+    damaged = misses_restarts(data)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded and not damaged else None
     except (cv2.error, MemoryError) as error:
         if size and (isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem):
             raise DataError(
@@ -179,11 +187,24 @@ def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: in
                 "picture, or end other programs."
             ) from error
         picture = None
+    if damaged or (picture is None and encoded is not data and data[:2] == JPEG_START):
+        raise DataError(
+            f"{name}: pixels are missing or damaged in its middle, expected a whole picture. Copy or extract it again."
+        )
     if picture is None:
         raise _unreadable(data, name)
     if not size:
         _check_size(picture.shape[0], picture.shape[1], name, max_pixels)
     return picture
+
+
+def _check_one_page(data: Data, name: str | PathLike) -> None:
+    """Raise DataError where a file holds more than one picture."""
+    if (pages := count_pages(data)) > 1:
+        raise DataError(
+            f"{name}: {pages} pages or frames, expected a single picture. Save the one that is meant as a file of its "
+            "own."
+        )
 
 
 def _check_size(height: int, width: int, name: str | PathLike, most: int | None) -> None:

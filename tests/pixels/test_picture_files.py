@@ -92,14 +92,6 @@ def test_inks_become_colours():
     assert np.abs(decoded[5, 25].astype(int) - (255, 255, 0)).max() < 4
 
 
-@pytest.mark.parametrize("form", ["TIFF", "WEBP", "PNG"])
-def test_of_several_pages_the_first_is_read(form):
-    first, second = Image.new("RGB", (30, 20), (255, 0, 0)), Image.new("RGB", (30, 20), (0, 0, 255))
-    file = BytesIO()
-    first.save(file, form, save_all=True, append_images=[second], **({"lossless": True} if form == "WEBP" else {}))
-    assert np.array_equal(decode_image(file.getvalue(), "a"), np.full((20, 30, 3), (0, 0, 255)))
-
-
 @pytest.mark.parametrize("extension", [".jpg", ".png", ".bmp", ".tif", ".webp"])
 def test_one_pixel_is_an_image(extension):
     decoded = decode_image(cv2.imencode(extension, np.full((1, 1, 3), 77, np.uint8))[1].tobytes(), "a")
