@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from os import PathLike
@@ -18,6 +19,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.visualization import Visualizer
 
+from lesionseg.data.datasets.edited_masks import note_edited_masks
+from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
@@ -128,6 +131,8 @@ def check_data(cfg: Config, loader: str) -> None:
         check_images([sample["img_path"] for sample in samples], name, dataset.min_edge)
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
         print(f"{name}: {check_masks(pairs, name)}")
+        if isinstance(dataset, LesionCocoDataset) and (note := note_edited_masks(dataset)):
+            print(f"warning: {note}", file=sys.stderr)
     for finding in getattr(dataset, "metainfo", {}).get("findings", ()):
         looked_for = [sample for sample in samples if finding in sample.get("mask_paths", ())]
         if looked_for:

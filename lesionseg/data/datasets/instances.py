@@ -38,6 +38,7 @@ class LesionCocoDataset(CocoDataset):
 
     Attributes:
         summary: what the images that are taken hold.
+        info: what the COCO file says of itself.
         taken: how many images are, where a subset is.
 
     Raises:
@@ -72,6 +73,7 @@ class LesionCocoDataset(CocoDataset):
                 "DATASET, or set data_root (--cfg-options data_root=DIR)."
             )
         coco = read_checked(path)
+        self.info = coco["info"] if isinstance(coco.get("info"), dict) else {}
         self._check_categories([category["name"] for category in coco["categories"]])
         check_usable(path, coco, self.metainfo["classes"])
         self._check_folder(coco, image_root)
