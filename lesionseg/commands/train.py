@@ -25,7 +25,7 @@ from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use
 from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
-from lesionseg.engine.saving import LAST, VALIDATED, checkpoints
+from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook, checkpoints
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
@@ -203,7 +203,8 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
     except Exception as error:
         if stop_request.pending and "DataLoader worker" in str(error):
             # A signal to the whole group has ended the loader processes, too, just before they were needed.
-            raise Stopped(stop_request.pending, "stopped. To go on, run the same command with --resume.") from error
+            saving = [hook for hook in runners[0].hooks if isinstance(hook, ValidatedCheckpointHook)] if runners else []
+            raise Stopped(stop_request.pending, " ".join(["stopped.", *(hook.next_step for hook in saving)])) from error
         begin = _begin(runners[0]) if runners else None
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lesionseg.engine.options import apply_options
 from lesionseg.errors import DataError, is_out_of_memory
-from lesionseg.files import open_file
+from lesionseg.files import open_file, real_path
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -80,7 +80,10 @@ def load_config(options: Options) -> "Config":
     find_mmseg()
     path = Path(options.config)
     try:
+        _check_bases(path)
         cfg = Config.fromfile(path)
+    except DataError:
+        raise
     except (Exception, SystemExit) as error:  # A config is code: it can fail in any way.
         raise DataError(
             f"{path}: does not load ({describe_error(error)}), expected a config in Python, as UTF-8 without a BOM, "
@@ -92,6 +95,21 @@ def load_config(options: Options) -> "Config":
         settings = apply_options(cfg, options.cfg_options, str(path))
         _bind(cfg, settings, options)
     return cfg
+
+
+def _check_bases(path: Path, above: Sequence[Path] = ()) -> None:
+    """Raise DataError where a config's bases lead back to it, which MMEngine follows a thousand times."""
+    from mmengine.config import Config
+
+    place = real_path(path)
+    if place in above:
+        raise DataError(
+            f"{above[0]}: does not load (its _base_ leads back to {path}), expected bases that end. Name another."
+        )
+    # Those of OpenMMLab's packages, `mmseg::...`, and those that are not there are MMEngine's to find.
+    for base in Config._get_base_files(str(path)) if path.is_file() else []:
+        if "::" not in base:
+            _check_bases(path.parent / base, (*above, place))
 
 
 @contextmanager

@@ -226,12 +226,23 @@ class ValidatedCheckpointHook(CheckpointHook):
                 if stays is None or path.name != stays.name:
                     path.unlink(missing_ok=True)
 
+    @property
+    def next_step(self) -> str:
+        """What to do when a training was stopped."""
+        if self.save_optimizer and self.save_param_scheduler:
+            return "To go on, run the same command with --resume (and without --overwrite)."
+        missing = "optimizer" if not self.save_optimizer else "learning rate's schedule"
+        return (
+            f"Without its {missing}, which was not to be saved, it cannot go on. Another training may start from its "
+            f"weights, without --resume and with another --work-dir: --cfg-options load_from={self.last_ckpt}."
+        )
+
     def _stop_if(self, asked: int | None, runner: Runner, step: int) -> None:
         if asked:
             raise Stopped(
                 asked,
-                f"stopped after {step} of {runner.max_iters} iterations, which {self.last_ckpt} holds. To go on, run "
-                "the same command with --resume (and without --overwrite).",
+                f"stopped after {step} of {runner.max_iters} iterations, which {self.last_ckpt} holds. "
+                f"{self.next_step}",
             )
 
 

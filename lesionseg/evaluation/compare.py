@@ -12,7 +12,7 @@ import numpy as np
 
 from lesionseg.cli import check_once
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.report_file import NO_CONFIG, Report
+from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.scores import PER_IMAGE
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
@@ -95,7 +95,7 @@ class Row:
 
 
 def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
-    """Read what `tools/test.py` left.
+    """Read what `tools/test.py` or `tools/evaluate.py` left.
 
     Args:
         work_dirs: folders with `report.json` and `per_image.csv`.
@@ -115,10 +115,18 @@ def read_tests(work_dirs: Sequence[str | PathLike]) -> list[FinishedTest]:
         try:
             tests.append(_read_test(Path(folder), name))
         except DataError as error:
-            faults.append(f"{error}. Run `tools/test.py CONFIG CHECKPOINT --work-dir {shlex.quote(str(folder))}`.")
+            faults.append(f"{error}. {_remake(Path(folder))}")
     if faults:
         raise DataError(*faults)
     return tests
+
+
+def _remake(folder: Path) -> str:
+    """How to make the report of a folder again; of a damaged one, too, by what is left of it."""
+    report = folder / REPORT
+    if report.is_file() and NO_CONFIG.encode() in report.read_bytes():
+        return "Run tools/evaluate.py again with the masks and --out that it was run with."
+    return f"Run `tools/test.py CONFIG CHECKPOINT --work-dir {shlex.quote(str(folder))}`."
 
 
 def short_names(folders: Sequence[str | PathLike]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import ROOT, load_tool, write_mask
 
+from lesionseg.errors import DataError
 from lesionseg.evaluation.compare import read_tests
 
 
@@ -194,3 +195,16 @@ def test_a_suffix_is_the_end_of_a_name(suffix, capsys):
         evaluate("truth", "A", "--out", "out", "--suffix", suffix)
     assert ending.value.code == 2
     assert f"argument --suffix: '{suffix}', expected the end of a name, such as _mask" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "fact"), [("per_image.csv", "no such file"), ("report.json", "not JSON")])
+def test_a_damaged_report_names_the_tool_that_made_it(folders, name, fact):
+    out = folders / "made"
+    assert evaluate(folders / "truth", folders / "A", "--out", out) == 0
+    damaged = out / "A" / name
+    if fact == "no such file":
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(DataError, match=rf"{name}: {fact}.*\. Run tools/evaluate\.py again with the masks and --out"):
+        read_tests([out / "A"])

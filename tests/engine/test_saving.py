@@ -143,6 +143,15 @@ def test_a_signal_ends_the_training_after_its_step_with_a_checkpoint(undisturbed
     assert different(undisturbed, weights(tmp_path)) == []
 
 
+def test_what_cannot_be_resumed_is_not_recommended(tmp_path):
+    hook = KillHook("before_train_iter", 4)
+    hook.before_train_iter = lambda runner, *args, **kwargs: runner.iter == 4 and signal.raise_signal(signal.SIGTERM)
+    with stop_request.noted(), pytest.raises(Stopped, match=r"it cannot go on\. .*load_from=.*iter_5\.pth\.$"):
+        run(settings(tmp_path, save_optimizer=False), hook)
+    with pytest.raises(DataError, match="its optimizer is missing or damaged"):
+        run(settings(tmp_path), resume_from=tmp_path / "iter_5.pth")
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path):
     hook = KillHook("before_train_iter", 4)
     hook.before_train_iter = lambda runner, *args, **kwargs: (

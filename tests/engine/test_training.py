@@ -204,6 +204,13 @@ def test_broken_config(capsys, tmp_path, text):
     fails(capsys, "train", [tmp_path / "broken.py"], r"broken.py: does not load \(.*\), expected .*Mend the config\.$")
 
 
+def test_config_whose_bases_lead_back_to_it(capsys, tmp_path):
+    for name, base in (("a", "b"), ("b", "a"), ("own", "own")):
+        (tmp_path / f"{name}.py").write_text(f"_base_ = ['./{base}.py']\n")
+    fails(capsys, "train", [tmp_path / "a.py"], r"a\.py: does not load \(its _base_ leads back to .*a\.py\)")
+    fails(capsys, "train", [tmp_path / "own.py"], r"own\.py: does not load \(its _base_ leads back to .*own\.py\)")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
