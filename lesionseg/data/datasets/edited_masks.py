@@ -52,8 +52,9 @@ def _style(info: Mapping[str, Any]) -> Style | None:
     if not str(info.get("version")).startswith("lesionseg ") or info.get("segmentation") != "RLE":
         return None
     instances, min_area = info.get("instances"), info.get("min_area")
-    usable = instances in ("whole", "components") and type(min_area) is int
-    return Style(instances, min_area) if usable else None
+    if instances not in ("whole", "components") or type(min_area) is not int:
+        return None
+    return Style(str(instances), min_area)
 
 
 def _agrees(sample: Mapping[str, Any], style: Style) -> bool:

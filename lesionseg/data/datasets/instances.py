@@ -73,7 +73,8 @@ class LesionCocoDataset(CocoDataset):
                 "DATASET, or set data_root (--cfg-options data_root=DIR)."
             )
         coco = read_checked(path)
-        self.info = coco["info"] if isinstance(coco.get("info"), dict) else {}
+        info: Any = coco.get("info")
+        self.info: dict[str, Any] = info if isinstance(info, dict) else {}
         self._check_categories([category["name"] for category in coco["categories"]])
         check_usable(path, coco, self.metainfo["classes"])
         self._check_folder(coco, image_root)
