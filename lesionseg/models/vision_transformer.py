@@ -84,7 +84,7 @@ class TIMMVisionTransformer(TIMMBackbone):
 
 def _resampled(positions: Tensor, vit: nn.Module) -> Tensor:
     """Position embeddings for the images that a ViT is made for, from those for square images of any size."""
-    from timm.layers import resample_abs_pos_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     prefix = vit.num_prefix_tokens
     if positions.ndim != 3 or math.isqrt(patches := positions.shape[1] - prefix) ** 2 != patches:
