@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.engine.before_run import (
+    check_backbone_weights,
     check_data,
     one_run,
     remove_folder,
@@ -77,6 +78,8 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
     with told_as_misfit(options.config):
         check_schedule(cfg, options.config)
         precision = use_cpu_precision(cfg)
+        if not resume:
+            check_backbone_weights(cfg)
     check_work_dir(cfg.work_dir, resume, overwrite)
     if precision:
         print(precision)

@@ -141,6 +141,18 @@ def check_data(cfg: Config, loader: str) -> None:
             print(f"{name}: {finding}, {check_masks(pairs, f'{name} {finding}', label)}")
 
 
+def check_backbone_weights(cfg: Config) -> None:
+    """Raise DataError where the file that the backbone is to begin with is not there."""
+    init_cfg = (cfg.model.get("backbone") or {}).get("init_cfg")
+    path = init_cfg.get("checkpoint") if isinstance(init_cfg, dict) else None
+    if path and "://" not in path and not Path(path).is_file():
+        raise DataError(
+            f"{path}: no such file, expected the weights that the backbone begins with. Pre-train first, "
+            "tools/train.py configs/mae/CONFIG, and give what that wrote: "
+            "--cfg-options model.backbone.init_cfg.checkpoint=FILE."
+        )
+
+
 def starting_weights(cfg: Config, config: str) -> str:
     """Fetch the weights of `load_from` before anything is built, and give their path.
 

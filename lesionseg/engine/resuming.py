@@ -44,6 +44,11 @@ TRAIN_IDS = "train_ids.txt"
 class ResumableRunner(Runner):
     """MMEngine's runner, which says what is wrong with a checkpoint that it cannot go on from."""
 
+    def _init_model_weights(self) -> None:
+        # A checkpoint brings all weights, and the file that a backbone began with may be gone.
+        if not self._resume:
+            super()._init_model_weights()
+
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint.
 

@@ -45,6 +45,16 @@ def test_a_training_of_another_length_goes_on_by_its_schedule(half, tmp_path, le
     assert all(resumed[4:-1])
 
 
+def test_a_resumed_training_needs_nothing_that_its_weights_began_with(half, tmp_path, monkeypatch):
+    def gone(model):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("tiny_training.NoisyNet.init_weights", gone)
+    assert resume(half, tmp_path / "resumed").iter == LENGTH
+    with pytest.raises(FileNotFoundError):
+        run(changed(tmp_path / "fresh"))
+
+
 def test_a_resumed_training_keeps_its_patience(tmp_path):
     def impatient():
         cfg = settings(tmp_path, length=12, scores={done: 1 / done for done in range(2, 14, 2)})

@@ -295,6 +295,15 @@ def test_nothing_to_resume(capsys, isic_folder, tmp_path):
     fails(capsys, "train", arguments, "no checkpoint to resume from")
 
 
+def test_missing_pre_training_is_told_before_anything_is_replaced(capsys, isic_folder, tmp_path):
+    config = ROOT / "configs/mask2former/mask2former_vit-t-mae_1xb8-amp-albu-2500i_isic2018-128x128.py"
+    (tmp_path / "iter_1.pth").touch()
+    arguments = [config, "--overwrite", "--work-dir", tmp_path, *options(isic_folder)]
+    message = r"none.pth: no such file, expected the weights that the backbone begins with. Pre-train first, tools/train"
+    fails(capsys, "train", [*arguments, f"model.backbone.init_cfg.checkpoint={tmp_path}/none.pth"], message)
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_1.pth"]
+
+
 @pytest.mark.parametrize("change", ["", "ema-"])
 def test_unreachable_weights_name_the_scratch_config(capsys, isic_folder, tmp_path, monkeypatch, change):
     from urllib.error import URLError
