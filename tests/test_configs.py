@@ -70,9 +70,11 @@ def test_name_agrees_with_contents(path):
     assert (int(name["height"]), int(name["width"])) == _size(cfg)
     backbone = cfg.model.get("backbone", {})
     assert f"depth={backbone.get('depth')}" == f"depth={_depth(name['backbone'])}"
-    necks = cfg.model.get("neck") or {}
-    # Feature2Pyramid goes without saying: a plain ViT has one scale.
-    assert ((necks[-1] if isinstance(necks, list) else necks).get("type") == "FPN") == (name["neck"] == "fpn")
+    necks = cfg.model.get("neck") or []
+    types = [neck.type.rpartition(".")[2] for neck in (necks if isinstance(necks, list) else [necks])]
+    # Makes the maps of a ViT those that other backbones give; a pre-training needs none.
+    assert ("Feature2Pyramid" in types) == (name["backbone"].startswith("vit-") and name["algorithm"] != "mae")
+    assert [each.lower() for each in types if each != "Feature2Pyramid"] == ([name["neck"]] if name["neck"] else [])
     assert ("caffe" in name["backbone"]) == (backbone.get("style") == "caffe")
     hooks = {hook.type for hook in cfg.custom_hooks}
     steps = [step.type for step in cfg.train_pipeline]

@@ -299,7 +299,7 @@ def test_missing_pre_training_is_told_before_anything_is_replaced(capsys, isic_f
     config = ROOT / "configs/mask2former/mask2former_vit-t-mae_1xb8-amp-albu-2500i_isic2018-128x128.py"
     (tmp_path / "iter_1.pth").touch()
     arguments = [config, "--overwrite", "--work-dir", tmp_path, *options(isic_folder)]
-    message = r"none.pth: no such file, expected the weights that the backbone begins with. Pre-train first, tools/train"
+    message = r"none.pth: no such file, expected the weights that the backbone begins with. Pre-train first"
     fails(capsys, "train", [*arguments, f"model.backbone.init_cfg.checkpoint={tmp_path}/none.pth"], message)
     assert [path.name for path in tmp_path.iterdir()] == ["iter_1.pth"]
 
