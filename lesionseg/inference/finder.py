@@ -63,8 +63,9 @@ class Prediction:
     @classmethod
     def of_mask(cls, mask: np.ndarray, keep_scores: bool = False, **rest: Any) -> "Prediction":
         """Of a method that gives (H, W) bool and no more: it is sure everywhere. `rest` are other attributes."""
-        scores = np.stack([~mask, mask]).astype(np.float32) if keep_scores else None
-        return cls(mask, mask.astype(np.float32), class_scores=scores, **rest)
+        if keep_scores:
+            rest["class_scores"] = np.stack([~mask, mask]).astype(np.float32)
+        return cls(mask, mask.astype(np.float32), **rest)
 
     @property
     def parts(self) -> list["Prediction"]:
