@@ -1,14 +1,12 @@
 # For a CPU: starts from what MAE has learned from images without masks. Otherwise as with ResNet-18.
 _base_ = "./mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
-from lesionseg.engine.recipes import layer_decay
+from lesionseg.engine.recipes import layer_decay, mae_backbone
 
 # Model
 embed_dim = 192
 num_levels = 3  # of the features that are attended to: strides 8, 16 and 32
-vit = dict(type="TIMMVisionTransformer", model_name="vit_tiny_patch16_224", img_size=128, drop_path_rate=0.1)
-mae = dict(type="Pretrained", checkpoint="work_dirs/mae_vit-t_1xb64-3k_unlabelled-128x128/ssl_backbone.pth")
 model = dict(
-    backbone=dict(_delete_=True, **vit, init_cfg=mae),
+    backbone=mae_backbone("vit_tiny_patch16_224", img_size=128, pretraining="mae_vit-t_1xb64-3k_unlabelled-128x128"),
     neck=dict(type="Feature2Pyramid", embed_dim=embed_dim, norm_cfg=dict(type="BN")),
     decode_head=dict(
         in_channels=[embed_dim] * 4,

@@ -1,7 +1,7 @@
 # Starts from what MAE has learned from images without masks. Blocks 3, 6, 9 and 12 of a plain ViT give the scales, as
 # in ViTDet (Li et al. 2022, arXiv 2203.16527).
 _base_ = "./mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"
-from lesionseg.engine.recipes import layer_decay
+from lesionseg.engine.recipes import layer_decay, mae_backbone
 
 # Data
 train_scales = [(2048, short_edge) for short_edge in (512, 640, 704, 768)]  # (long edge at most, short edge)
@@ -12,10 +12,10 @@ train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
 
 # Model
 embed_dim = 384
-vit = dict(type="TIMMVisionTransformer", model_name="vit_small_patch16_224", img_size=512, drop_path_rate=0.1)
-mae = dict(type="Pretrained", checkpoint="work_dirs/mae_vit-s_1xb256-amp-100k_unlabelled-224x224/ssl_backbone.pth")
 model = dict(
-    backbone=dict(_delete_=True, **vit, init_cfg=mae),
+    backbone=mae_backbone(
+        "vit_small_patch16_224", img_size=512, pretraining="mae_vit-s_1xb256-amp-100k_unlabelled-224x224"
+    ),
     neck=[
         dict(type="mmseg.Feature2Pyramid", embed_dim=embed_dim, norm_cfg=dict(type="BN")),
         dict(type="FPN", in_channels=[embed_dim] * 4, out_channels=256, num_outs=5),

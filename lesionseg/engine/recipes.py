@@ -133,6 +133,27 @@ def albumentations(train_pipeline: Sequence[dict]) -> dict[str, Any]:
     return dict(train_pipeline=pipeline, train_dataloader=dict(dataset=dict(pipeline=pipeline)))
 
 
+def mae_backbone(model_name: str, img_size: int, pretraining: str) -> dict[str, Any]:
+    """Give a ViT that begins with what a pre-training has learned, in the place of another backbone.
+
+    Args:
+        model_name: timm's, such as `vit_small_patch16_224`.
+        img_size: see `lesionseg.models.vision_transformer.TIMMVisionTransformer`.
+        pretraining: name of a config in `configs/mae`, whose work_dir holds the weights.
+
+    Returns:
+        what `model.backbone` takes.
+    """
+    return dict(
+        _delete_=True,
+        type="TIMMVisionTransformer",
+        model_name=model_name,
+        img_size=img_size,
+        drop_path_rate=0.1,
+        init_cfg=dict(type="Pretrained", checkpoint=f"work_dirs/{pretraining}/ssl_backbone.pth"),
+    )
+
+
 def layer_decay(depth: int, rate: float) -> dict[str, dict[str, float]]:
     """Let each block of a `TIMMVisionTransformer` learn slower than the one above it, and the patches slowest.
 
