@@ -58,10 +58,12 @@ def family_of(cfg: "Config", pretraining: bool = False) -> Family:
         DataError: it is of none of them.
     """
     scope = cfg.get("default_scope")
-    for family in (*FAMILIES, _PRETRAINING):
-        if family.scope == scope and (family is not _PRETRAINING or pretraining):
+    for family in FAMILIES:
+        if family.scope == scope:
             return family
     if scope == _PRETRAINING.scope:
+        if pretraining:
+            return _PRETRAINING
         raise DataError(
             f"{cfg.filename}: is for pre-training, which finds nothing in images, expected a config of segmentation. "
             "Train one of configs/*/*-mae_* from the ssl_backbone.pth that the pre-training wrote, and use that."
