@@ -15,6 +15,7 @@ from torch import nn
 
 from lesionseg.environment import keep_hugging_face_offline
 from lesionseg.errors import DataError
+from lesionseg.models.vision_transformer import check_timm
 
 # Of timm's ViTs; transformers' own default is 1e-12.
 _LAYER_NORM_EPS = 1e-6
@@ -184,12 +185,9 @@ def empty_vit(name: str, image_size: int) -> Any:
     Raises:
         DataError: timm is not installed, has no such ViT, or its patches do not fill the image.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise DataError(
-            f"timm: {error}, expected it for ViTs. Install the extra vit: `uv sync`, or `pip install .[vit]`."
-        ) from error
+    check_timm()
+    import timm
+
     try:
         with torch.device("meta"):
             vit = timm.create_model(name, img_size=image_size, num_classes=0)

@@ -43,10 +43,7 @@ class TIMMVisionTransformer(TIMMBackbone):
         init_cfg: dict | None = None,
         **settings: Any,
     ) -> None:
-        if find_spec("timm") is None:
-            raise DataError(
-                "timm: not installed, expected it for a ViT. Install the extra vit: `uv sync`, or `pip install .[vit]`."
-            )
+        check_timm()
         super().__init__(
             model_name,
             pretrained=False,
@@ -80,6 +77,14 @@ class TIMMVisionTransformer(TIMMBackbone):
                 "this ViT by timm's names. Take the file of its pre-training: tools/train.py configs/mae/CONFIG."
             )
         vit.load_state_dict(weights)
+
+
+def check_timm() -> None:
+    """Raise DataError where timm is not installed."""
+    if find_spec("timm") is None:
+        raise DataError(
+            "timm: not installed, expected it for a ViT. Install the extra vit: `uv sync`, or `pip install .[vit]`."
+        )
 
 
 def _resampled(positions: Tensor, vit: nn.Module) -> Tensor:
