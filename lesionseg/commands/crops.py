@@ -10,7 +10,6 @@ import numpy as np
 from lesionseg.data.names import plain
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import real_path
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import Input, Inputs
 from lesionseg.pixels.parts import Region, region_of, split_parts
@@ -106,8 +105,7 @@ class Crops:
         if table.is_dir():
             raise DataError(f"{table}: a folder, expected a place for a file. Move it away, or choose another --crops.")
         there = [path for paths in self.existing(ids).values() for path in paths]
-        images = {real_path(image.path.parent) / image.path.name for image in inputs.images}
-        if replaced := [str(path) for path in there if real_path(path.parent) / path.name in images]:
+        if replaced := inputs.among(there):
             raise DataError(
                 f"{first_names(replaced)}: {len(replaced)} images that crops would replace, expected a folder without "
                 "them. Choose another --crops."

@@ -10,7 +10,6 @@ from lesionseg.commands.crops import Crops
 from lesionseg.commands.predictions import TABLE, is_unfinished
 from lesionseg.data.names import OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import real_path
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.pixels.masks import encode_mask, encode_probability
@@ -79,8 +78,7 @@ class Outputs:
                 f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
                 "Move them away, or choose another --out."
             )
-        images = {real_path(image.path.parent) / image.path.name for image in inputs.images}
-        if replaced := [str(path) for path in wanted if real_path(path.parent) / path.name in images]:
+        if replaced := inputs.among(wanted):
             raise DataError(
                 f"{first_names(replaced)}: {len(replaced)} images that their own outputs would replace, expected a "
                 "folder without them. Choose another --out."

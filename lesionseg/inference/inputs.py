@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,11 @@ class Inputs:
                     f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
                     f"another {flag}."
                 )
+
+    def among(self, paths: Iterable[Path]) -> list[str]:
+        """Those of some paths that are the images themselves, so that writing there would replace them."""
+        images = {real_path(image.path.parent) / image.path.name for image in self.images}
+        return [str(path) for path in paths if real_path(path.parent) / path.name in images]
 
 
 def find_inputs(names: Sequence[str]) -> Inputs:
