@@ -228,6 +228,7 @@ def _legend() -> list[Line2D]:
 
 
 def encode_figure(figure: Figure, kind: str, dpi: int) -> bytes:
+    """Make a file of a figure, of a kind such as `png` or `jpeg`."""
     # Without pyplot, which would keep every figure and may ask for a display.
     file = BytesIO()
     with warnings.catch_warnings():
