@@ -61,3 +61,8 @@ def test_names_that_are_imported_are_there(notebook):
             if isinstance(node, ast.ImportFrom):
                 module = import_module(node.module)
                 assert [each.name for each in node.names if not hasattr(module, each.name)] == [], cell.id
+
+
+def test_no_cell_hides_its_errors(notebook):
+    # IPython's %%capture keeps an exception to itself; `with capture_output()` lets it through.
+    assert [cell.id for cell in notebook.cells if cell.source.startswith("%%capture")] == []
