@@ -7,6 +7,7 @@ Importing this package is cheap and enough to use mmcv without compiled operator
 import importlib
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -31,6 +32,9 @@ class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         vars(module).update({name: getattr(operators, name) for name in operators.__all__})
         vars(module)["__getattr__"] = operators.__getattr__
 
+
+# Albumentations asks a server for its newest version when it is imported, which OpenMMLab does.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 # The last place: an operator module that was really compiled is found before this is asked.
 if not any(getattr(finder, "serves", None) == _OperatorFinder.serves for finder in sys.meta_path):

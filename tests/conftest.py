@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 import cv2
+import network
 import pytest
 from helpers import ROOT, draw_pair
 
+network.watch()  # Before anything of other projects is imported.
+
 # Before a test imports mmcv.ops, directly or through MMSegmentation.
-import lesionseg  # noqa: F401
+import lesionseg  # noqa: E402, F401
 
 # Before torch is imported: where several processes test at once, their threads would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -25,6 +28,15 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patches:
         patches.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_connection():
+    """Nothing that a test, or an import before it, does reaches for another machine."""
+    yield
+    tried = network.attempts[:]
+    network.attempts.clear()
+    assert tried == []
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,13 @@ def run_python(code, path=ROOT):
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
 
 
+@pytest.mark.slow
+def test_importing_openmmlab_opens_no_connection(monkeypatch):
+    monkeypatch.delenv("NO_ALBUMENTATIONS_UPDATE")
+    code = "import network; network.watch(); import lesionseg.openmmlab, albumentations; print(network.attempts)"
+    assert run_python(f"sys.path.insert(0, 'tests'); {code}").splitlines()[-1] == "[]"
+
+
 def test_import_is_light():
     assert run_python("import lesionseg; print({'torch', 'numpy', 'mmcv', 'mmengine'} & set(sys.modules))") == "set()"
 
