@@ -1,8 +1,10 @@
-"""A function over many files, on all cores that this process may use."""
+"""A function over many files, on all cores that this process may use, and processes for what needs one of its own."""
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TypeVar
 
 from lesionseg.cli import progress
@@ -50,3 +52,20 @@ def map_files(
         yield from results if description is None else progress(results, len(items), description)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def fresh_process() -> ProcessPoolExecutor:
+    """A process that has nothing of this one's memory and settings, and ends with it, however this one ends."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    # A worker waits for work in a pipe that it holds open itself: killed parents would leave it there for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -52,3 +54,11 @@ def test_too_few_threads_are_told(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(DataError, match=r"threads: can't start new thread, expected 3 of them\. Ask for fewer"):
         list(map_files(str, range(5), workers=3))
+
+
+def test_a_process_ends_with_the_one_that_started_it():
+    # Without any clean-up, as after a SIGKILL. Who holds the pipe of stdout is waited for.
+    code = (
+        "import os; from lesionseg.workers import fresh_process; fresh_process().submit(abs, 1).result(); os._exit(3)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60).returncode == 3

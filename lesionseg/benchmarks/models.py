@@ -1,12 +1,10 @@
 """How long models take, and how much memory, side by side on the same machine."""
 
-import multiprocessing
 import re
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.inference.segmenter import Segmenter
+from lesionseg.workers import fresh_process
 
 _WARM_UP = 2
 _SECONDS = 20.0
@@ -61,7 +60,7 @@ def peak_memory(opener: Callable[..., Model], arguments: Sequence, threads: int,
     Returns:
         the most memory that it held, libraries and model included, in MiB; None where the system does not tell.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with fresh_process() as pool:
         return pool.submit(_predict_and_tell, opener, tuple(arguments), threads, image).result()
 
 
@@ -72,6 +71,11 @@ def _predict_and_tell(
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     Segmenter(model).predict(image)
+    return process_peak_memory()
+
+
+def process_peak_memory() -> float | None:
+    """The most memory that this process held so far, in MiB; None where the system does not tell."""
     status = Path("/proc/self/status")
     # Not getrusage: its figure begins with that of the process that started this one.
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.is_file() else None
