@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
     "lesionseg",
     "torch",
+    "torchvision",
     "onedl-mmengine",
     "onedl-mmcv",
     "onedl-mmsegmentation",
@@ -36,7 +37,6 @@ SHOWN = (
     "pycocotools",
 )
 SHOWN_IF_INSTALLED = (
-    "torchvision",
     "transformers",
     "onnx",
     "onnxruntime",
@@ -193,18 +193,13 @@ def gpu_fault(gpus: str, torch_cuda: str | None, visible_devices: str | None, re
         visible_devices: The environment variable CUDA_VISIBLE_DEVICES.
         reason: What torch said, or nothing.
     """
-    # uv picks the build that suits the installed driver; pip cannot.
-    torch = shlex.quote(_requirement("torch"))
-    reinstall = f"uv pip install --python {_python()} --reinstall-package torch --torch-backend=auto {torch}"
-    if _uses_pip():
-        reinstall = f"{_install('uv')} && {_python()} -m {reinstall}"
     if torch_cuda is None:
-        return Fault(f"torch: a build without CUDA, expected one for {gpus}.", reinstall)
+        return Fault(f"torch: a build without CUDA, expected one for {gpus}.", _reinstall_torch())
     if visible_devices is not None:
         fact = f"CUDA_VISIBLE_DEVICES={visible_devices!r} hides {gpus}, expected it unset or the index of a GPU"
         return Fault(f"torch: {fact}.", "unset CUDA_VISIBLE_DEVICES")
     said = f" ({reason})" if reason else ""
-    return Fault(f"torch: built for CUDA {torch_cuda} and cannot use {gpus}{said}, expected it to.", reinstall)
+    return Fault(f"torch: built for CUDA {torch_cuda} and cannot use {gpus}{said}, expected it to.", _reinstall_torch())
 
 
 def _import(module: str, distribution: str, installed: Mapping[str, str]) -> tuple[ModuleType | None, list[Fault]]:
@@ -220,12 +215,15 @@ def _import(module: str, distribution: str, installed: Mapping[str, str]) -> tup
 
 def _operators(installed: Mapping[str, str]) -> tuple[str, list[Fault]]:
     """Say which operators mmcv uses, and what is wrong with them."""
-    for module, distribution in (("cv2", OPENCV), ("mmcv.ops", "onedl-mmcv")):
+    for module, distribution in (("cv2", OPENCV), ("torchvision", "torchvision"), ("mmcv.ops", "onedl-mmcv")):
         _, faults = _import(module, distribution, installed)
+        if faults and module == "torchvision":
+            # A build for another torch, or for another CUDA: only a pair loads.
+            faults = [fault._replace(command=_reinstall_torch()) for fault in faults]
         if faults or distribution not in installed:
             return "none", faults
     compiled = compiled_operators()
-    return f"compiled ({compiled.__file__})" if compiled else "plain PyTorch (lesionseg.ops)", []
+    return f"compiled ({compiled.__file__})" if compiled else "torchvision and plain PyTorch (lesionseg.ops)", []
 
 
 def _nvidia_gpus() -> str:
@@ -275,6 +273,15 @@ def _uninstall(*names: str) -> str:
 def _reinstall(name: str) -> str:
     option = "--force-reinstall" if _uses_pip() else "--reinstall"
     return _install(option, "--no-deps", _requirement(name))
+
+
+def _reinstall_torch() -> str:
+    # uv picks the builds that suit the installed driver; pip cannot.
+    names = ("torch", "torchvision")
+    reinstall = [argument for name in names for argument in ("--reinstall-package", name)]
+    arguments = shlex.join([*reinstall, "--torch-backend=auto", *map(_requirement, names)])
+    command = f"uv pip install --python {_python()} {arguments}"
+    return f"{_install('uv')} && {_python()} -m {command}" if _uses_pip() else command
 
 
 def _requirement(name: str) -> str:

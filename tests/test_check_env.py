@@ -13,12 +13,13 @@ from lesionseg.environment import Fault, Report
 
 REQUIREMENTS = [
     "torch<2.14,>=2.6",
+    "torchvision<0.29,>=0.21",
     "onedl-mmcv<2.4,>=2.3.6",
     "ancient; python_version < '3'",
     "onnxruntime>=1.20; extra == 'export'",
     "ruff>=0.12; extra == 'dev'",
 ]
-GOOD = {"torch": "2.13.0+cu130", "onedl-mmcv": "2.3.6"}
+GOOD = {"torch": "2.13.0+cu130", "torchvision": "0.28.0+cu130", "onedl-mmcv": "2.3.6"}
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def test_no_fault_where_all_versions_fit():
 
 
 def test_a_missing_package():
-    assert environment.requirement_faults(REQUIREMENTS, {"torch": "2.13.0"}) == [
+    assert environment.requirement_faults(REQUIREMENTS, {"torch": "2.13.0", "torchvision": "0.28.0"}) == [
         Fault(
             "onedl-mmcv: is not installed, expected onedl-mmcv<2.4,>=2.3.6.",
             "uv pip install --python '/my env/bin/python' 'onedl-mmcv<2.4,>=2.3.6'",
@@ -105,7 +106,10 @@ def test_opencv_of_two_versions(installed, count):
 def test_a_torch_without_cuda():
     fault = environment.gpu_fault("NVIDIA T4", None, None, "")
     assert fault.what == "torch: a build without CUDA, expected one for NVIDIA T4."
-    assert "--reinstall-package torch --torch-backend=auto 'torch<2.14,>=2.6'" in fault.command
+    assert fault.command == (
+        "uv pip install --python '/my env/bin/python' --reinstall-package torch --reinstall-package torchvision "
+        "--torch-backend=auto 'torch<2.14,>=2.6' 'torchvision<0.29,>=0.21'"
+    )
 
 
 def test_a_hidden_gpu():
@@ -151,7 +155,7 @@ def test_exit_code_and_last_line(monkeypatch, capsys):
 def test_facts_of_this_environment(monkeypatch):
     monkeypatch.undo()
     facts = dict(environment.inspect_environment().facts)
-    assert facts["operators"].startswith(("plain PyTorch", "compiled"))
+    assert facts["operators"].startswith(("torchvision", "compiled"))
     assert facts["torch"].startswith("2.")
     assert int(facts["CPU cores"]) >= 1
 
@@ -188,6 +192,18 @@ def test_it_tells_what_cannot_be_imported(python):
     assert "cv2: fails on import (ImportError: blocked cv2)" in output
     assert "none: the small configs run on the CPU" in output
     assert output.splitlines()[-1] == "2 faults"
+
+
+def test_a_torchvision_for_another_torch_is_installed_again_with_its_torch(python):
+    # What its import says then.
+    broken = BLOCKED.replace("'torch', 'mmcv', 'mmengine', 'numpy', 'cv2'", "'torchvision',").replace(
+        "ImportError('blocked ' + fullname)", "RuntimeError('operator torchvision::nms does not exist')"
+    )
+    code, output = python("-c", broken)
+    assert code == 1
+    assert "torchvision: fails on import (RuntimeError: operator torchvision::nms does not exist)" in output
+    assert "--reinstall-package torch --reinstall-package torchvision --torch-backend=auto" in output
+    assert output.splitlines()[-1] == "1 fault"
 
 
 def test_it_works_where_nothing_is_installed(python):

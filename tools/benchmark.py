@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     conversion.add_argument("--short-edge", type=positive, default=512, metavar="PIXELS", help="(default: %(default)s)")
     conversion.add_argument("--workers", type=positive, metavar="N", help="(default: one a core)")
     conversion.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
-    operators = what.add_parser("operators", help="mmcv's operators in plain PyTorch, and compiled where installed")
+    operators = what.add_parser("operators", help="mmcv's operators as they are here, and compiled where installed")
     operators.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
     return parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""How long mmcv's operators take: in plain PyTorch, and compiled where they are installed."""
+"""How long mmcv's operators take: as lesionseg serves them, and compiled where they are installed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     """One operator's times in milliseconds, None where it is not compiled for this device."""
 
     operator: str
-    plain: float
+    ours: float
     compiled: float | None
 
 
@@ -48,12 +48,12 @@ def run(device: str) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Set the rows in a table, with the ratio of plain to compiled."""
+    """Set the rows in a table, with the ratio of ours to compiled."""
     cells = []
-    for operator, plain, compiled in rows:
-        rest = [f"{compiled:.1f}", f"{plain / compiled:.2f}"] if compiled else ["-", "-"]
-        cells.append([operator, f"{plain:.1f}", *rest])
-    return terminal_table(Grid(["milliseconds", "plain PyTorch", "compiled", "ratio"], cells))
+    for operator, ours, compiled in rows:
+        rest = [f"{compiled:.1f}", f"{ours / compiled:.2f}"] if compiled else ["-", "-"]
+        cells.append([operator, f"{ours:.1f}", *rest])
+    return terminal_table(Grid(["milliseconds", "lesionseg", "compiled mmcv", "ratio"], cells))
 
 
 def _calls(generator: torch.Generator, device: torch.device) -> Iterator[tuple[str, Callable[[ModuleType], object]]]:

@@ -1,4 +1,4 @@
-"""mmcv's compiled operators in plain PyTorch, so that nothing has to be compiled.
+"""mmcv's compiled operators, by torchvision's and in plain PyTorch, so that nothing has to be compiled.
 
 `mmcv.ops` calls a compiled module, `mmcv._ext`. Where that is missing, importing lesionseg puts this one in its place:
 the same function names, argument names and outputs written in place, on CPU and CUDA, forward and backward.
@@ -32,7 +32,7 @@ __all__ = [
 
 def get_compiler_version() -> str:
     """What environment reports show for the operators' compiler."""
-    return "none, operators in plain PyTorch"
+    return "none, operators of torchvision and in plain PyTorch"
 
 
 def get_compiling_cuda_version() -> str:

@@ -1,9 +1,9 @@
 """The focal loss, forward and backward."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from lesionseg.ops.kernels import torchvision
 from lesionseg.ops.limits import at_least_float32
 
 
@@ -35,7 +35,5 @@ def sigmoid_focal_loss_backward(
 
 def _focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
     positive = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
-    towards_target = torch.where(positive, logits, -logits)
-    balance = torch.where(positive, alpha, 1 - alpha)
-    loss = -balance * torch.sigmoid(-towards_target) ** gamma * F.logsigmoid(towards_target)
+    loss = torchvision.ops.sigmoid_focal_loss(logits, positive.to(logits), alpha, gamma)
     return loss * weight[target][:, None] if weight.numel() else loss

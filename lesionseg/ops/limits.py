@@ -27,7 +27,7 @@ def parts(sizes: Sequence[int], most: int) -> Iterator[slice]:
 
 def only_compiled(operator: str) -> str:
     return (
-        f"mmcv.ops: {operator} exists only as a compiled operator, expected one that lesionseg has in plain PyTorch. "
+        f"mmcv.ops: {operator} exists only as a compiled operator, expected one that lesionseg has. "
         "To compile mmcv, add `[tool.uv.extra-build-dependencies] onedl-mmcv = [{ requirement = "
         '"torch", match-runtime = true }, "setuptools<81", "ninja"]` to pyproject.toml '
         "and run `uv sync --reinstall-package onedl-mmcv`"
