@@ -7,11 +7,8 @@ from torch import Tensor
 
 import lesionseg.ops.kernels  # noqa: F401  It loads torch.ops.torchvision.
 from lesionseg.errors import DataError
-from lesionseg.ops import sparse_regions
 from lesionseg.ops.limits import at_least_float32, only_compiled
 
-# From this many channels on, torchvision takes longer than a sparse matrix on a CPU.
-MANY_CHANNELS = 16
 # How far outside the map a region may reach, in cells. Samples there are zero, but each costs memory and time.
 REACH = 256
 
@@ -53,8 +50,8 @@ def roi_align_forward(
         return
     maps = at_least_float32(input)
     regions = _within_reach(rois.to(maps), maps.shape[2:], spatial_scale, sampling_ratio)
-    pool = sparse_regions.roi_align if _sparse_is_faster(maps) else torch.ops.torchvision.roi_align
-    output.copy_(pool(maps, regions, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned))
+    size = (aligned_height, aligned_width)
+    output.copy_(torch.ops.torchvision.roi_align(maps, regions, spatial_scale, *size, sampling_ratio, aligned))
 
 
 def roi_align_backward(
@@ -81,14 +78,8 @@ def roi_align_backward(
     regions = _within_reach(rois.to(grads), grad_input.shape[2:], spatial_scale, sampling_ratio)
     # torchvision's own autograd calls this one.
     transpose = torch.ops.torchvision._roi_align_backward
-    if _sparse_is_faster(grads):
-        transpose = sparse_regions.roi_align_backward
     size = (aligned_height, aligned_width)
     grad_input.add_(transpose(grads, regions, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned))
-
-
-def _sparse_is_faster(maps: Tensor) -> bool:
-    return maps.device.type == "cpu" and maps.shape[1] >= MANY_CHANNELS
 
 
 def _within_reach(rois: Tensor, map_size: Sequence[int], spatial_scale: float, sampling_ratio: int) -> Tensor:
