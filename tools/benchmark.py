@@ -22,6 +22,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     training = what.add_parser("train", help="how long a training step takes beside float32 with MMEngine alone")
     add_config_arguments(training)
     training.add_argument("--amp", action="store_true", help="mixed precision where the config has none")
+    training.add_argument(
+        "--peers", action="store_true", help="also other projects' models in the config's sizes (extra peers)"
+    )
     training.add_argument("--steps", type=positive, default=10, help="in each round (default: %(default)s)")
     training.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     conversion = what.add_parser("convert", help="how long a conversion takes beside decoding every file once")
@@ -51,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         options = Options.of(args)
         from lesionseg.benchmarks.training import train_rows, train_table
 
-        print(train_table(train_rows(options, args.steps, args.rounds)))
+        print(train_table(train_rows(options, args.steps, args.rounds, args.peers)))
         return
     cfg = load_config(Options.of(args))
     from lesionseg.benchmarks.input import decode_difference, input_rows, input_table
