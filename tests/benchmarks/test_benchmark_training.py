@@ -18,8 +18,11 @@ def test_training_steps_are_timed_beside_stock(isic_folder):
     assert (stock.name, ours.name) == (STOCK, OURS)
     assert stock.times_stock == 1
     assert ours.times_stock == pytest.approx(stock.seconds / ours.seconds)
+    assert ours.images_per_second == pytest.approx(1 / ours.seconds)
+    assert 0 < ours.operators < stock.operators
     lines = train_table(rows).splitlines()[-2:]
-    assert [line.split()[-1] for line in lines] == ["1.00", f"{ours.times_stock:.2f}"]
+    for row, line in zip(rows, lines, strict=True):
+        assert line.split()[-3:] == [f"{row.times_stock:.2f}", f"{row.memory:,.0f}", f"{row.operators:,}"]
 
 
 @pytest.mark.slow
