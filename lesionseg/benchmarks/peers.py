@@ -57,7 +57,8 @@ def check_peer(name: str) -> None:
 
     if find_spec(_PACKAGES[name]) is None:
         raise DataError(
-            f"{_PACKAGES[name]}: is not installed, expected it for --peers. Run: pip install 'lesionseg[peers]'."
+            f"{_PACKAGES[name]}: not installed, expected it for --peers. Install the extra peers: `uv sync`, or "
+            "`pip install .[peers]`."
         )
 
 

@@ -35,7 +35,7 @@ def test_a_backbone_that_peers_lack_is_told():
 
 def test_a_peer_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(peers._PACKAGES, UNET, "no_such_package")
-    with pytest.raises(DataError, match=r"no_such_package: is not installed.*lesionseg\[peers\]"):
+    with pytest.raises(DataError, match=r"no_such_package: not installed.*pip install \.\[peers\]"):
         check_peer(UNET)
 
 
