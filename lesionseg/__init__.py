@@ -11,8 +11,20 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lesionseg.inference import Segmenter
 
 __version__ = "0.1.0"
+__all__ = ["Segmenter"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Segmenter`, and all that it needs, when it is asked for."""
+    if name == "Segmenter":
+        return importlib.import_module("lesionseg.inference").Segmenter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _OperatorFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -132,7 +132,10 @@ def _print_any_name() -> None:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the tools that load a config share."""
     parser.add_argument(
-        "config", type=path, help="such as configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py"
+        "config",
+        type=path,
+        help="a file, or the name of one that `lesionseg configs` lists, such as "
+        "mask2former_r50_1xb4-20k_isic2018-512x512",
     )
     parser.add_argument(
         "--cfg-options",

@@ -8,9 +8,10 @@ from pathlib import Path
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
+from lesionseg.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = ROOT / "configs" / "mask2former"
+CONFIGS = shipped("configs") / "mask2former"
 PHANTOM_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-300i_phantom-128x128.py"
 ISIC_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
 
@@ -72,7 +73,7 @@ def _run(name: str, *arguments: str | Path | int) -> None:
     """Print a command as the user would type it, and run it."""
     command = [f"tools/{name}", *(_shown(argument) for argument in arguments)]
     print(f"\n$ uv run {shlex.join(command)}", flush=True)
-    done = subprocess.run([sys.executable, str(ROOT / "tools" / name), *map(str, arguments)], check=False)
+    done = subprocess.run([sys.executable, str(shipped("tools") / name), *map(str, arguments)], check=False)
     if done.returncode:
         raise DataError(f"tools/{name}: ended with exit code {done.returncode}, expected 0. Its message stands above.")
 

@@ -13,12 +13,13 @@ from lesionseg.errors import DataError
 from lesionseg.inference.opening import ENGINES
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
 from lesionseg.inference.runtimes.model_card import MOST_EDGE, ModelCard
+from lesionseg.shipped import shipped
 
 DEFAULTS = {
     SEMANTIC: "segmentation_onnxruntime_dynamic.py",
     INSTANCES: "instance-seg_onnxruntime_dynamic.py",
 }
-_FOLDER = Path(__file__).parents[2] / "configs" / "deploy"
+_FOLDER = shipped("configs") / "deploy"
 
 
 def load_deploy_config(path: str | PathLike, card: ModelCard) -> Config:

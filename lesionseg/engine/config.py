@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lesionseg.engine.options import apply_options
 from lesionseg.errors import DataError, is_out_of_memory
 from lesionseg.files import open_file, real_path
+from lesionseg.shipped import find_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -26,6 +27,8 @@ _SUBSET = {"train_fraction": "fraction", "train_fraction_seed": "seed", "train_l
 class Options:
     """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`.
 
+    `config` is a path, or the name of one of this package's configs, of which it becomes the path.
+
     Example:
         >>> options = Options("config.py", cfg_options=["data_root=data/MINE", "max_iters=5000"], amp=True)
         >>> options.work_dir  # None: what the config says, or work_dirs/config
@@ -38,6 +41,9 @@ class Options:
     local_rank: int | None = None
     amp: bool = False
     trust_checkpoint: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", find_config(self.config))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Options":
@@ -54,7 +60,8 @@ class Options:
         """Raise DataError where there is no such config."""
         if not Path(self.config).is_file():
             raise DataError(
-                f"{self.config}: no such config, expected a file such as configs/mask2former/*.py. Check the path."
+                f"{self.config}: no such config, expected a file such as configs/mask2former/*.py, or a name that "
+                "`lesionseg configs` lists. Check the path."
             )
 
 

@@ -10,6 +10,7 @@ from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.families import family_for
 from lesionseg.errors import DataError
+from lesionseg.shipped import find_config
 
 if TYPE_CHECKING:
     from lesionseg.inference.finder import Finder
@@ -83,10 +84,11 @@ def check_paths(model: str | PathLike, checkpoint: str | PathLike | None = None)
     Raises:
         DataError: there is no such model or checkpoint, or one of the two is missing or too many.
     """
-    if Path(model).suffix == ".py" and not is_onnx(model):
+    config = find_config(str(model))
+    if Path(config).suffix == ".py" and not is_onnx(config):
         if checkpoint is None:
             raise DataError(f"{model}: a config alone has no weights, expected a checkpoint, too. Add the .pth file.")
-        Options(str(model)).check_path()
+        Options(config).check_path()
         check_checkpoint(checkpoint)
     elif checkpoint is not None:
         raise DataError(f"{model}: needs no checkpoint, but there is {checkpoint}, expected it alone. Leave it out.")
