@@ -32,6 +32,8 @@ MAX_PIXELS = 2**28
 
 # What OpenCV allows (CV_IO_MAX_IMAGE_PIXELS, CV_IO_MAX_IMAGE_WIDTH).
 _OPENCV_PIXELS, _OPENCV_EDGE = 2**30, 2**20
+# OpenCV 4.13 moved the functions of its log here.
+_OPENCV_LOG, _SILENT = getattr(cv2.utils, "logging", cv2), 0
 _PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 # Cameras and web servers append bytes after the end of a file; a mask that was cut off has no end mark at all.
 _TAIL = 4096
@@ -119,15 +121,15 @@ def read_image(path: str | PathLike, max_pixels: int | None = None) -> np.ndarra
 @contextmanager
 def quiet_opencv(threads: int | None = None) -> Iterator[None]:
     """Leave it to us to name broken files, and keep OpenCV to so many threads in each of ours, if that is given."""
-    usual, level = cv2.getNumThreads(), cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    usual, level = cv2.getNumThreads(), _OPENCV_LOG.getLogLevel()
+    _OPENCV_LOG.setLogLevel(_SILENT)
     if threads is not None:
         cv2.setNumThreads(threads)
     try:
         yield
     finally:
         cv2.setNumThreads(usual)
-        cv2.utils.logging.setLogLevel(level)
+        _OPENCV_LOG.setLogLevel(level)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
