@@ -9,6 +9,7 @@ from pathlib import Path
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, check_paths, onnx_file
+from lesionseg.shipped import find_config
 
 EPILOG = """\
 examples:
@@ -126,6 +127,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))
     args = parser.parse_intermixed_args(argv)
     args.checkpoint = None
+    args.model = find_config(args.model)
     if args.model.endswith(".py"):
         if len(args.inputs) < 2 or not args.inputs[0].endswith((".pth", ".pt")):
             parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
