@@ -25,7 +25,7 @@ from lesionseg.system_errors import describe_system_error
 Item = TypeVar("Item")
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
-_SECONDS_A_LINE = 5
+_SECONDS_A_LINE = 30
 # Characters of a command or of a foreign message in one of ours.
 _MOST_SHOWN = 300
 _MISSING = "Run `python tools/check_env.py`: it says what is missing and how to install it."
@@ -159,8 +159,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how processes were started"
     )
+    add_verbose(parser)
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that shows what is otherwise for the log alone."""
+    parser.add_argument(
+        "--verbose", action="store_true", help="show MMEngine's log, in place of a few lines and one of progress"
+    )
 
 
 def check_exists(path: str | PathLike, expected: str) -> None:
@@ -269,21 +277,24 @@ def one_line(message: str) -> str:
 
 
 def progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """Yield the items while a progress bar with the time left runs on stderr."""
+    """Yield the items while a progress bar with the time left runs on stderr; it goes when all are done."""
+    if not sys.stderr.isatty():
+        yield from _plain_progress(items, total, description)
+        return
     try:
         from rich.console import Console
         from rich.progress import track
     except ImportError:
         yield from _plain_progress(items, total, description)
         return
-    yield from track(items, description, total=total, console=Console(stderr=True))
+    yield from track(items, description, total=total, console=Console(stderr=True), transient=True)
 
 
 def _plain_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """Print a line at the end, and before it one about every five seconds."""
+    """Print a line about every half minute."""
     told = time.monotonic()
     for count, item in enumerate(items, 1):
         yield item
-        if count == total or time.monotonic() - told > _SECONDS_A_LINE:
+        if time.monotonic() - told > _SECONDS_A_LINE:
             told = time.monotonic()
             print(f"{description} {count} of {total}", file=sys.stderr)

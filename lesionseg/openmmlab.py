@@ -4,32 +4,36 @@ Afterwards `_base_ = 'mmseg::...'` works, the heads of MMDetection that Mask2For
 registered, so are this project's data sets, transforms, metrics and hooks, and checkpoints load as data.
 """
 
-import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
+from lesionseg.engine.screen import screen
 
-import lesionseg.data.datasets.instances
-import lesionseg.data.datasets.multi_label
-import lesionseg.data.datasets.sampling
-import lesionseg.data.datasets.semantic
-import lesionseg.data.datasets.transforms
-import lesionseg.data.datasets.unlabelled
-import lesionseg.engine.cpu_speed
-import lesionseg.engine.finite
-import lesionseg.engine.hooks
-import lesionseg.engine.parameter_groups
-import lesionseg.engine.resuming
-import lesionseg.engine.saving
-import lesionseg.engine.ssl_backbone
-import lesionseg.engine.stages
-import lesionseg.evaluation.coco_metric
-import lesionseg.evaluation.lesion_metric
-import lesionseg.evaluation.reconstruction
-import lesionseg.models.flip_tta
-import lesionseg.models.losses
-import lesionseg.models.mask2former_head
-import lesionseg.models.masked_autoencoder
-import lesionseg.models.vision_transformer  # noqa: F401
-from lesionseg.engine.checkpoint import secure_loading
-from lesionseg.engine.config import find_mmseg
+# On import they print, and warn of, what a user cannot act on.
+with screen.held_back():
+    import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
+
+    import lesionseg.data.datasets.instances
+    import lesionseg.data.datasets.multi_label
+    import lesionseg.data.datasets.sampling
+    import lesionseg.data.datasets.semantic
+    import lesionseg.data.datasets.transforms
+    import lesionseg.data.datasets.unlabelled
+    import lesionseg.engine.cpu_speed
+    import lesionseg.engine.finite
+    import lesionseg.engine.hooks
+    import lesionseg.engine.parameter_groups
+    import lesionseg.engine.resuming
+    import lesionseg.engine.saving
+    import lesionseg.engine.ssl_backbone
+    import lesionseg.engine.stages
+    import lesionseg.evaluation.coco_metric
+    import lesionseg.evaluation.lesion_metric
+    import lesionseg.evaluation.reconstruction
+    import lesionseg.models.flip_tta
+    import lesionseg.models.losses
+    import lesionseg.models.mask2former_head
+    import lesionseg.models.masked_autoencoder
+    import lesionseg.models.vision_transformer  # noqa: F401
+    from lesionseg.engine.checkpoint import secure_loading
+    from lesionseg.engine.config import find_mmseg
 
 find_mmseg()
 secure_loading()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lesionseg.cli import add_run_arguments, path, tool
 from lesionseg.engine.config import Options
+from lesionseg.engine.screen import announce
 from lesionseg.inference.opening import check_tested
 
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
     check_tested(args.checkpoint)
+    announce(options.config, options.launcher)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lesionseg.cli import add_run_arguments, tool
 from lesionseg.engine.config import Options
+from lesionseg.engine.screen import announce
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
+    announce(options.config, options.launcher)
     from lesionseg.commands.train import train
 
     done = train(options, resume=args.resume, overwrite=args.overwrite)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
@@ -25,6 +24,8 @@ from lesionseg.engine.config import (
     told_as_misfit,
 )
 from lesionseg.engine.families import family_of
+from lesionseg.engine.progress import CalmRunner, tell_test
+from lesionseg.engine.screen import screen
 from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.lesion_metric import LesionMetric
@@ -88,6 +89,13 @@ def evaluate(
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
         0.91
     """
+    with screen.calm(options.verbose, options.launcher):
+        return _evaluate(options, model, tta, out, show_dir, overwrite)
+
+
+def _evaluate(
+    options: Options, model: str, tta: bool, out: str | None, show_dir: str | None, overwrite: bool
+) -> Evaluation:
     check_tested(model)
     cfg = load_config(options)
     with told_as_misfit(options.config):
@@ -113,6 +121,7 @@ def evaluate(
     with one_run("test", cfg.work_dir, out, show_dir):
         with told_as_misfit(options.config), _no_log_without_scores(cfg.work_dir, existed):
             runner = _TestRunner.from_cfg(cfg)
+            tell_test(runner, model)
             scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
@@ -130,7 +139,7 @@ def evaluate(
         return Evaluation(str(folder), metric.table, coco, notes)
 
 
-class _TestRunner(Runner):
+class _TestRunner(CalmRunner):
     def dump_config(self) -> None:
         """Leave the config that the training left in the work_dir; a test's own stands in the folder of its log."""
 

@@ -25,8 +25,10 @@ from lesionseg.engine.config import Options, check_schedule, load_config, told_a
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
 from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
+from lesionseg.engine.progress import tell_training
 from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
 from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook, checkpoints
+from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
@@ -74,6 +76,11 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         >>> train(Options("config.py", cfg_options=["data_root=data/mine"])).work_dir
         'work_dirs/config'
     """
+    with screen.calm(options.verbose, options.launcher):
+        return _train(options, resume, overwrite)
+
+
+def _train(options: Options, resume: bool, overwrite: bool) -> Training:
     cfg = load_config(options)
     with told_as_misfit(options.config):
         check_schedule(cfg, options.config)
@@ -81,8 +88,6 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         if not resume:
             check_backbone_weights(cfg)
     check_work_dir(cfg.work_dir, resume, overwrite)
-    if precision:
-        print(precision)
     keep_freed_memory()
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
@@ -94,7 +99,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
             for loader in ("train_dataloader", "val_dataloader"):
                 check_data(cfg, loader)
         if resume:
-            print(f"resuming from {cfg.load_from}")
+            screen.tell(f"resuming from {cfg.load_from}")
         elif cfg.get("load_from") is not None:
             cfg.load_from = starting_weights(cfg, options.config)
         _add_hooks(cfg)
@@ -107,6 +112,7 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         check_custom_keys(options.cfg_options, [name for name, _ in runner.model.named_parameters()])
         if overwrite and is_main_process():
             remove_results(cfg.work_dir)
+        tell_training(runner, precision)
         runner.train()
     return Training(cfg.work_dir, _begin(runner) or 0, runner.iter, runner.rank == 0)
 

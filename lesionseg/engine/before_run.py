@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from os import PathLike
@@ -24,6 +23,7 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
+from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
 
@@ -107,7 +107,7 @@ def _replace_sync_bn(settings: dict) -> None:
 
 
 def check_data(cfg: Config, loader: str) -> None:
-    """Print what a data set holds, after a look at each of its masks, or at its images where there are none.
+    """Tell what a data set holds, after a look at each of its masks, or at its images where there are none.
 
     Raises:
         DataError: it cannot be used.
@@ -124,21 +124,21 @@ def check_data(cfg: Config, loader: str) -> None:
             "its dataset."
         )
     if taken := getattr(dataset, "taken", None):
-        print(f"{name}: {taken}")
+        screen.tell(f"{name}: {taken}")
     if summary := getattr(dataset, "summary", None):
-        print(f"{name}: {summary}")
+        screen.tell(f"{name}: {summary}")
     if isinstance(dataset, UnlabelledDataset):
         check_images([sample["img_path"] for sample in samples], name, dataset.min_edge)
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
-        print(f"{name}: {check_masks(pairs, name)}")
+        screen.tell(f"{name}: {check_masks(pairs, name)}")
         if isinstance(dataset, LesionCocoDataset) and (note := note_edited_masks(dataset)):
-            print(f"warning: {note}", file=sys.stderr)
+            screen.tell(note, is_warning=True)
     for finding in getattr(dataset, "metainfo", {}).get("findings", ()):
         looked_for = [sample for sample in samples if finding in sample.get("mask_paths", ())]
         if looked_for:
             label = looked_for[0].get("labels", {}).get(finding)
             pairs = [(sample["img_path"], sample["mask_paths"][finding]) for sample in looked_for]
-            print(f"{name}: {finding}, {check_masks(pairs, f'{name} {finding}', label)}")
+            screen.tell(f"{name}: {finding}, {check_masks(pairs, f'{name} {finding}', label)}")
 
 
 def check_backbone_weights(cfg: Config) -> None:

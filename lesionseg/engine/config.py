@@ -41,6 +41,7 @@ class Options:
     local_rank: int | None = None
     amp: bool = False
     trust_checkpoint: bool = False
+    verbose: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", find_config(self.config))

@@ -43,8 +43,8 @@ def use_cpu_precision(cfg: Config) -> str:
     use_float32(cfg)
     if family_of(cfg, pretraining=True).bfloat16 and computes_in_bfloat16():
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
-        return "No GPU: mixed precision is the CPU's, of bfloat16 and float32."
-    return "No GPU: training in full precision instead of the mixed one."
+        return "mixed, bfloat16 and float32 (no GPU)"
+    return "float32, not mixed (no GPU)"
 
 
 def use_float32(cfg: Config) -> None:

@@ -19,7 +19,9 @@ from mmengine.runner import Runner
 
 from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
+from lesionseg.engine.progress import CalmRunner
 from lesionseg.engine.saving import checkpoints
+from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, write_text
 
@@ -41,7 +43,7 @@ _SETTINGS = "settings"
 TRAIN_IDS = "train_ids.txt"
 
 
-class ResumableRunner(Runner):
+class ResumableRunner(CalmRunner):
     """MMEngine's runner, which says what is wrong with a checkpoint that it cannot go on from."""
 
     def _init_model_weights(self) -> None:
@@ -86,7 +88,7 @@ def newest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path:
             faults.append(str(error))
             continue
         for fault in faults:
-            print(f"passed over: {fault}")
+            screen.tell(f"passed over: {fault}")
         return path
     if faults:
         raise DataError(*faults)

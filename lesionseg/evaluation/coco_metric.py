@@ -8,6 +8,7 @@ from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
 from lesionseg.data.datasets.coco_index import read_index
+from lesionseg.engine.screen import screen
 
 
 @METRICS.register_module()
@@ -38,7 +39,9 @@ class LesionCocoMetric(CocoMetric):
         return [f"{self.prefix}/{metric}_mAP{suffix}" for metric in self.metrics for suffix in suffixes]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        scores = super().compute_metrics(results)
+        # pycocotools prints what it does.
+        with screen.held_back():
+            scores = super().compute_metrics(results)
         for metric in self.metrics:
             for suffix in ("", "_50", "_75"):
                 scores.setdefault(f"{metric}_mAP{suffix}", 0.0)

@@ -186,4 +186,4 @@ def test_mixed_precision_is_left_out_without_a_gpu(coco_folder, tmp_path, capsys
         f"_base_ = {SMALL!r}\noptim_wrapper = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')\n"
     )
     assert load_tool("train").main([str(path), "--work-dir", str(tmp_path / "work"), *options(coco_folder)]) == 0
-    assert "No GPU: training in full precision" in capsys.readouterr().out
+    assert "float32, not mixed (no GPU)" in capsys.readouterr().out
