@@ -5,9 +5,10 @@ registered, so are this project's data sets, transforms, metrics and hooks, and 
 """
 
 from lesionseg.engine.screen import screen
+from lesionseg.late_imports import late_imports
 
-# On import they print, and warn of, what a user cannot act on.
-with screen.held_back():
+# On import they print, and warn of, what a user cannot act on, and load what few need.
+with screen.held_back(), late_imports():
     import mmdet.models  # noqa: F401  MMSegmentation's Mask2Former is built from MMDetection's parts.
 
     import lesionseg.data.datasets.instances

@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT
 
 import lesionseg
-from lesionseg import ops
+from lesionseg import late_imports, ops
 
 
 def test_special_names_are_no_operators():
@@ -65,3 +65,66 @@ def test_a_compiled_module_is_used_where_there_is_one(fake_mmcv):
 def test_no_other_missing_module_is_answered(fake_mmcv):
     code = "import importlib.util, lesionseg; print(importlib.util.find_spec('mmcv.other'))"
     assert run_python(code, fake_mmcv) == "None"
+
+
+def test_openmmlab_is_loaded_without_what_its_rare_parts_need():
+    code = (
+        "import lesionseg.openmmlab; from mmseg.models.backbones import timm_backbone, vit; "
+        "rare = {'albumentations', 'matplotlib', 'numba', 'pandas', 'sklearn', 'timm', 'transformers'}; "
+        "print(rare & set(sys.modules), timm_backbone.timm.__name__, timm_backbone.timm.list_models('vit_tiny_patch16_224'), 'timm' in sys.modules)"
+    )
+    assert run_python(code) == "set() timm ['vit_tiny_patch16_224'] True"
+
+
+LATE = """
+import scarce.parts as parts
+import scarce
+from scarce.parts import Part, make
+{more}
+"""
+
+
+@pytest.fixture
+def scarce(tmp_path, monkeypatch):
+    """Makes a late package `scarce`, and imports a module that has it at its top and some more lines."""
+    (tmp_path / "scarce").mkdir()
+    (tmp_path / "scarce" / "__init__.py").touch()
+    (tmp_path / "scarce" / "parts.py").write_text("class Part:\n    size = 3\ndef make(part): return [part]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(late_imports, "_LATE", ("scarce", "nowhere_installed"))
+
+    def load(more=""):
+        (tmp_path / "user.py").write_text(LATE.format(more=more))
+        with late_imports.late_imports():
+            return importlib.import_module("user")
+
+    yield load
+    for name in ("scarce", "scarce.parts", "user"):
+        sys.modules.pop(name, None)
+
+
+def test_a_late_package_is_imported_when_a_part_of_it_is_used(scarce):
+    user = scarce()
+    assert "scarce" not in sys.modules
+    assert user.make(user.Part.size) == [3]
+    assert isinstance(user.parts.Part(), user.Part)
+    assert sys.modules["scarce.parts"].make is user.parts.make
+
+
+def test_a_late_package_is_imported_at_once_where_a_class_is_made_of_its_own(scarce):
+    user = scarce("class Own(Part): pass")
+    assert issubclass(user.Own, sys.modules["scarce.parts"].Part)
+    assert user.Own().size == user.scarce.parts.Part.size
+
+
+def test_a_package_that_is_not_installed_is_missing_as_ever(scarce):
+    with pytest.raises(ModuleNotFoundError, match="nowhere_installed"):
+        scarce("import nowhere_installed")
+    assert not [finder for finder in sys.meta_path if type(finder).__module__ == late_imports.__name__]
+
+
+def test_below_a_package_that_is_late_at_its_top_nothing_is_there(scarce, monkeypatch):
+    monkeypatch.setattr(late_imports, "_LATE", ())
+    monkeypatch.setattr(late_imports, "_LATE_TOP", ("scarce",))
+    with pytest.raises(ImportError, match="scarce"):
+        scarce()

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.families import family_for
+from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
+from lesionseg.late_imports import late_imports
 from lesionseg.shipped import find_config
 
 if TYPE_CHECKING:
@@ -207,9 +209,11 @@ def check_task(found: str, expected: str, path: str | PathLike) -> None:
 def _open_checkpoint(
     config: str | PathLike, checkpoint: str | PathLike, device: str | None, threads: int | None
 ) -> "Model":
-    import torch
+    # As in lesionseg.openmmlab, which the config imports later.
+    with screen.held_back(), late_imports():
+        import torch
 
-    from lesionseg.inference.runtimes.torch_model import TorchModel
+        from lesionseg.inference.runtimes.torch_model import TorchModel
 
     if threads:
         torch.set_num_threads(threads)
