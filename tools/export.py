@@ -5,13 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, check_exists, path, threads, tool
+from lesionseg.cli import add_config_arguments, add_verbose, check_exists, path, threads, tool
 from lesionseg.engine.config import Options, check_checkpoint
+from lesionseg.engine.screen import announce
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_config_arguments(parser)
+    add_verbose(parser)
     parser.add_argument(
         "checkpoint", type=path, help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth"
     )
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_checkpoint(args.checkpoint)
     if args.deploy_cfg:
         check_exists(args.deploy_cfg, "a file of configs/deploy")
+    announce(options.config)
     from lesionseg.commands.export import Export, export
 
     parity = export(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
+from lesionseg.engine.screen import announce
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, check_paths, onnx_file
 from lesionseg.shipped import find_config
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.checkpoint and args.model != OTSU_BLUE:
         # Masks are a method that can be scored, but nothing is predicted by them.
         onnx_file(args.model)
+    announce(args.model)
     from lesionseg.commands.crops import MARGIN, Crops
     from lesionseg.commands.outputs import Outputs
     from lesionseg.commands.predict import predict_files

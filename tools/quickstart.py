@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import path_object, tool
+from lesionseg.cli import add_verbose, path_object, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -21,6 +21,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default="work_dirs/quickstart",
         help="where everything goes (default: %(default)s)",
     )
+    add_verbose(parser)
     return parser.parse_args(argv)
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     from lesionseg.commands.quickstart import quickstart
 
-    quickstart(args.data, args.work_dir)
+    quickstart(args.data, args.work_dir, args.verbose)
 
 
 if __name__ == "__main__":

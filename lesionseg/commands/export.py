@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -26,6 +25,8 @@ from lesionseg.deploy.segmentor import export_segmentor
 from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options
 from lesionseg.engine.families import SEMANTIC, family_of
+from lesionseg.engine.progress import describe_model
+from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, lock_folder, scratch_folder, write_bytes, write_text
 from lesionseg.inference.inputs import find_inputs
@@ -90,11 +91,18 @@ def export(job: Export) -> Parity:
         DataError: the config, the checkpoint, the deploy config or the folder cannot be used, another run writes
             into it, or the exported model is not like the original. Then it is called `model.unproven.onnx`.
     """
+    with screen.calm(job.options.verbose):
+        return _export(job)
+
+
+def _export(job: Export) -> Parity:
     _check_out(job.out, job.overwrite)
     given = find_inputs(job.parity_images) if job.parity_images else None
     for note in given.notes if given else []:
-        print(f"note: {note}", file=sys.stderr)
-    original = TorchModel(job.options, job.checkpoint, "cpu")
+        screen.tell(note, "note")
+    with screen.held_back():
+        original = TorchModel(job.options, job.checkpoint, "cpu")
+    screen.tell(f"exporting {describe_model(original.module)}")
     deploy_cfg = load_deploy_config(job.deploy_config or default_deploy_config(original.card), original.card)
     engine = deploy_cfg.backend_config.type
     package = engine.split("-")[0]
@@ -182,16 +190,15 @@ def _measure(
     path: Path, original: TorchModel, exported: Model, engine: str, image: str, threads: int, job: Export
 ) -> dict:
     """Time both on one image, and take their memory: what a `Parity` has of it."""
-    print(f"timing both on {threads} threads, and their memory, on {Path(image).name}")
+    screen.tell(f"timing both on {threads} threads, and their memory, on {Path(image).name}")
     batch = prepare(read_image(image), exported.card).tensor[None]
-    return dict(
-        threads=threads,
-        latency=latencies({"pytorch": original, engine: exported}, batch),
-        peak_memory={
+    latency = latencies({"pytorch": original, engine: exported}, batch)
+    with screen.quiet_children():
+        memory = {
             "pytorch": peak_memory(TorchModel, [job.options, job.checkpoint, "cpu"], threads, image),
             engine: peak_memory(open_model, [path, engine, threads], threads, image),
-        },
-    )
+        }
+    return dict(threads=threads, latency=latency, peak_memory=memory)
 
 
 def _shortfall(parity: Parity) -> str:
@@ -217,7 +224,7 @@ def _validation_images(cfg: Config, scratch: Path) -> list[Path]:
     images = _split_images(cfg, "val", _PARITY_IMAGES)
     if images:
         return images
-    print("No validation images there: comparing on drawn phantoms. --parity-images takes others.")
+    screen.tell("No validation images there: comparing on drawn phantoms. --parity-images takes others.")
     for number, size in enumerate(_PHANTOMS):
         images.append(scratch / f"phantom_{number}.png")
         cv2.imwrite(str(images[-1]), draw_phantom(number, *size)[0])

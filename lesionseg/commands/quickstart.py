@@ -16,12 +16,13 @@ PHANTOM_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-300i_phantom-128
 ISIC_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
 
 
-def quickstart(release: Path | None, work_dir: Path) -> None:
+def quickstart(release: Path | None, work_dir: Path, verbose: bool = False) -> None:
     """Draw or take a release, convert it, train a small Mask2Former from scratch, and score it on unseen images.
 
     Args:
         release: an ISIC release, archives or folders; None draws phantoms.
         work_dir: where everything goes.
+        verbose: show MMEngine's log.
 
     Raises:
         DataError: there is no such release, or a tool fails.
@@ -33,10 +34,10 @@ def quickstart(release: Path | None, work_dir: Path) -> None:
     if not source.exists():
         _run("draw_phantoms.py", source)
     _run("convert_isic.py", source, data, "--short-edge", 128, "--overwrite")
-    root = f"data_root={data}"
-    _run("train.py", config, "--work-dir", model, "--overwrite", "--cfg-options", root)
+    flags, root = ["--overwrite", *(["--verbose"] if verbose else [])], f"data_root={data}"
+    _run("train.py", config, "--work-dir", model, *flags, "--cfg-options", root)
     checkpoint = model / (model / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
-    _run("test.py", config, checkpoint, "--work-dir", model, "--overwrite", "--cfg-options", root, *_test_split(data))
+    _run("test.py", config, checkpoint, "--work-dir", model, *flags, "--cfg-options", root, *_test_split(data))
     print(
         f"\nmean Dice {Report.read(model).per_image['dice']:.3f} over images that the model has not seen; look at\n"
         f"  {model / 'contact_sheet.jpg'}  best, median and worst images with both outlines\n"

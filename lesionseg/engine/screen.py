@@ -74,11 +74,16 @@ class Screen:
                 self._undo.pop()()
             self._is_mute, self.is_calm, self._log = False, False, None
 
-    def tell(self, text: str, is_warning: bool = False) -> None:
-        """Print lines, a warning on stderr, at once also where the output is read by another program."""
+    def tell(self, text: str, kind: str = "") -> None:
+        """Print lines, at once also where another program reads them.
+
+        Args:
+            text: the lines.
+            kind: `warning` or `note`, which go to stderr.
+        """
         if not self._is_mute:
             self._wipe()
-            print(f"warning: {text}" if is_warning else text, file=sys.stderr if is_warning else sys.stdout, flush=True)
+            print(f"{kind}: {text}" if kind else text, file=sys.stderr if kind else sys.stdout, flush=True)
 
     def is_due(self) -> bool:
         """Whether it is time to show the progress again."""
@@ -116,6 +121,19 @@ class Screen:
             if text := printed.getvalue().strip():
                 self._keep(text)
 
+    @contextmanager
+    def quiet_children(self) -> Iterator[None]:
+        """Have processes that the block starts anew keep their warnings to themselves, while the screen is calm."""
+        earlier = os.environ.get("PYTHONWARNINGS")
+        try:
+            if self.is_calm:
+                os.environ["PYTHONWARNINGS"] = "ignore"
+            yield
+        finally:
+            os.environ.pop("PYTHONWARNINGS", None)
+            if earlier is not None:
+                os.environ["PYTHONWARNINGS"] = earlier
+
     def take(self, logger: "MMLogger") -> None:
         """Have a run's log take what is held back, and show of its records only those that are for people."""
         if self.is_calm:
@@ -141,7 +159,7 @@ class Screen:
         self, message: Warning | str, category: type, filename: str, lineno: int, file: Any = None, line: Any = None
     ) -> None:
         if is_for_people(filename) or any(words in str(message) for words in _ACTIONABLE):
-            self.tell(" ".join(str(message).split()), is_warning=True)
+            self.tell(" ".join(str(message).split()), "warning")
         self._keep(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
     def _wipe(self) -> None:
@@ -163,7 +181,7 @@ class _Told(logging.Filter):
             return False
         if not is_for_people(record.pathname):
             return record.levelno >= logging.ERROR
-        self._screen.tell(record.getMessage(), is_warning=record.levelno >= logging.WARNING)
+        self._screen.tell(record.getMessage(), "warning" if record.levelno >= logging.WARNING else "")
         return False
 
 
@@ -175,10 +193,10 @@ def is_for_people(filename: str) -> bool:
     return path.is_relative_to(_PACKAGE) or not any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 
-def announce(config: str, launcher: str) -> None:
+def announce(file: str, launcher: str = "none") -> None:
     """Tell, before the seconds that the imports take, what is read."""
     if is_first_process(launcher):
-        print(f"reading {config}", flush=True)
+        print(f"reading {file}", flush=True)
 
 
 def is_first_process(launcher: str) -> bool:

@@ -26,7 +26,10 @@ def test_a_folder_is_predicted(model, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(model), str(photos), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"predicted 6 images, 0 without a lesion; masks and predictions.csv are in {out}\n"
+    assert (
+        printed.out.splitlines(keepends=True)[-1]
+        == f"predicted 6 images, 0 without a lesion; masks and predictions.csv are in {out}\n"
+    )
     assert "left out 4 files that are masks or no images (" in printed.err
     ids = [f"ISIC_{number}" for number in range(5)] + ["more/ISIC_0"]
     assert [row["id"] for row in table(out)] == ids
