@@ -8,7 +8,6 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 
-import lesionseg.inference.finder_model  # Registers the model of `_use_finder`.
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.data.names import mask_file
@@ -33,6 +32,7 @@ from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.files import real_path
+from lesionseg.inference import finder_model  # noqa: F401  Registers the model of `_use_finder`.
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 
 # What a test needs nothing of.
