@@ -23,7 +23,6 @@ from lesionseg.engine.before_run import (
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_schedule, load_config, told_as_misfit
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
-from lesionseg.engine.finite import diverged
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.progress import tell_training
 from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
@@ -218,8 +217,6 @@ def _one_line(cfg: Config, config: str) -> Iterator[list[ResumableRunner]]:
         started = begin is not None and runners[0].iter > begin
         if not started and not existed and is_main_process():
             remove_folder(cfg.work_dir)
-        if isinstance(error, FloatingPointError):
-            raise diverged(runners[0], str(error)) from error
         if started and VALIDATED in runners[0].message_hub.runtime_info:
             raise
         with told_as_misfit(config):

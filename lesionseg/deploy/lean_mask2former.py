@@ -15,6 +15,8 @@ from mmdet.models.dense_heads import Mask2FormerHead
 from torch import Tensor
 from torch.nn import functional
 
+from lesionseg.models.mask2former_head import LesionMask2FormerHead
+
 
 @contextmanager
 def lean_mask2former() -> Iterator[None]:
@@ -38,6 +40,8 @@ def lean_mask2former() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, lean in (
             (MultiScaleDeformableAttention, "forward", _attend_to_points),
+            # Its own takes the sizes of the features for numbers that a trace may fix.
+            (LesionMask2FormerHead, "forward", Mask2FormerHead.forward),
             (Mask2FormerHead, "_forward_head", _forward_head),
             (functional, "multi_head_attention_forward", attend_with_shared_mask),
         ):

@@ -1,105 +1,211 @@
 """Mask2Former's head, fit for mixed precision, and quicker to train."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
 import torch
-from mmcv.ops import point_sample
-from mmengine.structures import InstanceData
+from mmdet.models.layers import SinePositionalEncoding
+from mmdet.models.utils import get_uncertain_point_coords_with_randomness
+from mmdet.utils import reduce_mean
 from mmseg.models.decode_heads import Mask2FormerHead
 from mmseg.registry import MODELS
-from scipy.optimize import linear_sum_assignment
+from mmseg.structures import SegDataSample
 from torch import Tensor
+from torch.nn import functional
+
+from lesionseg.models.mask2former_matching import MatchingCost, assign
 
 
 @MODELS.register_module()
 class LesionMask2FormerHead(Mask2FormerHead):
-    """Computes its losses in float32 whatever the network's precision, and matches the queries of a batch at once.
+    """Computes the losses of all decoder layers at once, in float32 whatever the network's precision.
 
     Under float16, upstream divides the mask loss by images x classes x 12,544 points in float16, where five such
     masks are infinity: the loss is 0 or NaN, and the masks learn nothing from it
     (https://github.com/open-mmlab/mmdetection/issues/10909).
 
-    Upstream computes the costs of a matching for one image after the other, some 50 small operations and, on a GPU,
-    a wait each; here they are computed once for all images of a decoder layer, with upstream's own cost functions.
+    Upstream makes a full mask of every query after every layer. Resizing masks, taking points from them and
+    multiplying queries with features are linear, so they may change places: what a query attends to is its product
+    with features that were resized first, and its cost in the matching is that with features at the points. Full
+    masks are made of the matched queries alone. Losses, their names and weights are upstream's.
+
+    Args:
+        num_classes: of the masks, the background included.
+        ignore_index: label of pixels that belong to no mask.
+        kwargs: as for the head of MMSegmentation.
+
+    Raises:
+        DataError: `train_cfg` has another matching than Mask2Former's.
     """
 
-    def loss_by_feat(
-        self,
-        all_cls_scores: list[Tensor],
-        all_mask_preds: list[Tensor],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
+    def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs: Any) -> None:
+        super().__init__(num_classes, ignore_index=ignore_index, **kwargs)
+        # Lists would be copied to the device in every step, which waits for it. Checkpoints have none of this.
+        labels = [label for label in range(num_classes) if label != ignore_index]
+        self.register_buffer("_labels", torch.tensor(labels), persistent=False)
+        self.register_buffer("_class_weights", torch.tensor(self.class_weight, dtype=torch.float32), persistent=False)
+        if self.train_cfg:
+            self._cost = MatchingCost.of(self.assigner.match_costs)
+
+    def forward(
+        self, x: Sequence[Tensor], batch_data_samples: Sequence[SegDataSample]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Predict classes and masks, by the last decoder layer alone: nothing else is looked at outside training.
+
+        Args:
+            x: features, (images, channels, H, W) each, from high resolution to low.
+            batch_data_samples: not used.
+
+        Returns:
+            [(images, queries, classes + 1) logits] and [(images, queries, h, w) logits].
+        """
+        queries, features = self._decode(x)
+        last = queries[-1]
+        return [self.cls_embed(last)], [torch.einsum("bqc,bchw->bqhw", self.mask_embed(last), features)]
+
+    def loss(
+        self, x: Sequence[Tensor], batch_data_samples: Sequence[SegDataSample], train_cfg: dict
     ) -> dict[str, Tensor]:
         """Compute the losses of all decoder layers.
 
         Args:
-            all_cls_scores: a tensor per layer, (batch, queries, classes + 1) logits.
-            all_mask_preds: a tensor per layer, (batch, queries, H, W) logits.
-            batch_gt_instances: per image, `labels` (classes in it,) int64 and `masks` (classes in it, H, W).
-            batch_img_metas: per image, what the data sample says of it.
+            x: features, (images, channels, H, W) each, from high resolution to low.
+            batch_data_samples: `gt_sem_seg` of each is (1, H, W) of class indices.
+            train_cfg: not used; the head has its own.
 
         Returns:
-            the losses by name, float32 scalars.
+            the losses by upstream's names, float32 scalars.
         """
-        with torch.autocast(all_cls_scores[0].device.type, enabled=False):
-            return super().loss_by_feat(
-                [scores.float() for scores in all_cls_scores],
-                [masks.float() for masks in all_mask_preds],
-                batch_gt_instances,
-                batch_img_metas,
-            )
+        queries, features = self._decode(x)
+        scores, embeddings = self.cls_embed(queries), self.mask_embed(queries)
+        labels = torch.stack([sample.gt_sem_seg.data[0] for sample in batch_data_samples])
+        with torch.autocast(scores.device.type, enabled=False):
+            by_name = self._losses(scores.float(), embeddings.to(features.dtype), features, labels)
+        per_layer = zip(*(losses.unbind() for losses in by_name.values()), strict=True)
+        named = [dict(zip(by_name, losses, strict=True)) for losses in per_layer]
+        return named[-1] | {f"d{i}.{name}": loss for i, layer in enumerate(named[:-1]) for name, loss in layer.items()}
 
-    @torch.no_grad()
-    def get_targets(
-        self,
-        cls_scores_list: list[Tensor],
-        mask_preds_list: list[Tensor],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict],
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], int]:
-        """Match the queries of a decoder layer with the true masks, and say what each query should give.
+    def _decode(self, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Run the transformer decoder.
+
+        Returns:
+            (layers + 1, images, queries, C), normalised, as they come and after each layer; (images, C, h, w), what
+            their masks are multiplied from.
+        """
+        features, memories = self.pixel_decoder(x)
+        levels = []
+        for number in range(self.num_transformer_feat_level):
+            size, device = memories[number].shape[-2:], features.device
+            keys = self.decoder_input_projs[number](memories[number]).flatten(2).mT + self.level_embed.weight[number]
+            small = functional.interpolate(features.detach(), size, mode="bilinear", align_corners=False).flatten(2)
+            levels.append((keys, positions_of(self.decoder_positional_encoding, *size, device), small))
+        query = self.query_feat.weight.expand(len(features), -1, -1)
+        query_pos = self.query_embed.weight.expand(len(features), -1, -1)
+        queries = [query]
+        for number, layer in enumerate(self.transformer_decoder.layers):
+            keys, key_pos, small = levels[number % len(levels)]
+            ignored = self._embedding(query).detach() @ small < 0
+            # A query that would look at nothing looks at everything.
+            ignored &= ~ignored.all(-1, keepdim=True)
+            query = layer(
+                query,
+                keys,
+                keys,
+                query_pos=query_pos,
+                key_pos=key_pos,
+                cross_attn_mask=ignored.repeat_interleave(self.num_heads, 0),
+            )
+            queries.append(query)
+        return self.transformer_decoder.post_norm(torch.stack(queries)), features
+
+    def _embedding(self, query: Tensor) -> Tensor:
+        return self.mask_embed(self.transformer_decoder.post_norm(query))
+
+    def _losses(self, scores: Tensor, embeddings: Tensor, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Match queries with true masks and compute the losses.
 
         Args:
-            cls_scores_list: a tensor per image, (queries, classes + 1) logits.
-            mask_preds_list: a tensor per image, (queries, h, w) logits.
-            batch_gt_instances: as in `loss_by_feat`; every image's masks have the same (H, W).
-            batch_img_metas: not used; upstream's cost functions do not look at it either.
+            scores: (layers, images, queries, classes + 1) float32 logits.
+            embeddings: (layers, images, queries, C).
+            features: (images, C, h, w) of the same type; their products are logits of the masks.
+            labels: (images, H, W) class indices.
 
         Returns:
-            lists with an entry per image: classes of the queries, (queries,) int64, where the number of classes
-            stands for "nothing"; weights of their classification, ones; true masks, (matched, H, W), in the order of
-            the queries that they belong to; weights of the masks, (queries,), 1 where matched, else 0. Last, the
-            number of matched queries in the batch.
+            (layers,) float32 by name.
         """
-        matches = self._match(cls_scores_list, mask_preds_list, batch_gt_instances)
-        labels, mask_targets, mask_weights = [], [], []
-        for scores, truth, (queries, masks) in zip(cls_scores_list, batch_gt_instances, matches, strict=True):
-            labels.append(truth.labels.new_full((len(scores),), self.num_classes))
-            labels[-1][queries] = truth.labels[masks]
-            mask_targets.append(truth.masks[masks])
-            mask_weights.append(scores.new_zeros(len(scores)))
-            mask_weights[-1][queries] = 1.0
-        label_weights = [torch.ones_like(each) for each in labels]
-        return labels, label_weights, mask_targets, mask_weights, sum(len(queries) for queries, _ in matches)
+        classes = self._labels
+        if len(classes) > 2:
+            classes = classes[torch.isin(classes, labels)]
+        truths = (labels[:, None] == classes[:, None, None]).float()
+        queries, matched = self._match(scores, embeddings, features, classes, truths)
+        # To upstream, an image without masks has one.
+        count = reduce_mean(matched.sum(2).clamp(min=1).sum(1).float())
+        masks, targets = self._points(embeddings, features, truths, queries)
+        by_name = {"loss_cls": self._class_loss(scores, torch.where(matched, classes, self.num_classes), queries)}
+        entropy = self.loss_mask(masks, targets, reduction_override="none").mean(1)
+        dice = self.loss_dice(masks, targets, reduction_override="none")
+        for name, losses in (("loss_mask", entropy), ("loss_dice", dice)):
+            by_name[name] = (losses.view(matched.shape) * matched).sum((1, 2)) / count
+        return by_name
 
+    @torch.no_grad()
     def _match(
-        self, cls_scores: list[Tensor], mask_preds: list[Tensor], truths: list[InstanceData]
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Per image, the matched queries in ascending order and the true masks that belong to them."""
-        device = cls_scores[0].device
-        # The masks as channels of one picture, so that all of them are sampled at the same random points.
-        points = torch.rand((1, self.num_points, 2), device=device)
-        predictions = InstanceData(
-            scores=torch.cat(cls_scores), masks=point_sample(torch.cat(mask_preds)[None], points)[0]
-        )
-        truth = InstanceData(
-            labels=torch.cat([each.labels for each in truths]),
-            masks=point_sample(torch.cat([each.masks for each in truths])[None].float(), points)[0],
-        )
-        # (queries, true masks) of the whole batch; those of different images are a few numbers that nobody reads.
-        cost = sum(match_cost(predictions, truth) for match_cost in self.assigner.match_costs).cpu()
-        if not torch.isfinite(cost).all():
-            raise FloatingPointError("predictions are not finite")
-        columns = cost.unflatten(0, (len(truths), -1)).split([len(each.labels) for each in truths], dim=2)
-        return [
-            (torch.from_numpy(queries).to(device), torch.from_numpy(masks).to(device))
-            for queries, masks in (linear_sum_assignment(column[image]) for image, column in enumerate(columns))
-        ]
+        self, scores: Tensor, embeddings: Tensor, features: Tensor, classes: Tensor, truths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `assign`."""
+        points = torch.rand((1, self.num_points, 2), device=features.device).expand(len(features), -1, -1)
+        masks = embeddings @ sample(features.float(), points).to(embeddings.dtype)
+        costs = self._cost(scores, masks.float(), classes, sample(truths, points))
+        return assign(costs, present=truths.flatten(2).any(2))
+
+    def _points(self, embeddings: Tensor, features: Tensor, truths: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Take points from the masks of the matched queries, most where these are undecided, and from the true masks.
+
+        Returns:
+            (layers x images x classes, points) float32 logits and 0..1.
+        """
+        layers, images, classes = queries.shape
+        matched = embeddings.gather(2, queries[..., None].expand(-1, -1, -1, embeddings.shape[3]))
+        # One product for each image, of the queries of all layers.
+        masks = matched.transpose(0, 1).flatten(1, 2) @ features.flatten(2)
+        masks = masks.float().view(images, layers, classes, *features.shape[2:]).transpose(0, 1).flatten(0, 2)[:, None]
+        with torch.no_grad():
+            points = get_uncertain_point_coords_with_randomness(
+                masks, None, self.num_points, self.oversample_ratio, self.importance_sample_ratio
+            )
+            planes = truths.flatten(0, 1)[:, None]
+            grid = points.view(layers, images * classes, self.num_points, 2).transpose(0, 1)
+            targets = functional.grid_sample(planes, 2 * grid - 1, align_corners=False)[:, 0].transpose(0, 1)
+        return sample(masks, points)[:, 0], targets.flatten(0, 1)
+
+    def _class_loss(self, scores: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
+        """(layers,), the weighted mean over all queries; those that are not matched should find nothing."""
+        nothing = queries.new_full(scores.shape[:3], self.num_classes)
+        # What is not matched has the highest number, and leaves the query of another mask as it is.
+        labels = nothing.scatter_reduce(2, queries, classes, "amin").flatten()
+        weights = self._class_weights
+        losses = functional.cross_entropy(scores.flatten(0, 2), labels, weight=weights, reduction="none")
+        losses, weights = (each.view(len(scores), -1).sum(1) for each in (losses, weights[labels]))
+        return self.loss_cls.loss_weight * losses / weights
+
+
+def sample(maps: Tensor, points: Tensor) -> Tensor:
+    """Take points from maps.
+
+    Args:
+        maps: (N, C, H, W).
+        points: (N, points, 2), x y, 0..1 over the whole map.
+
+    Returns:
+        (N, C, points), between the pixels bilinear, and zero beyond the border.
+    """
+    return functional.grid_sample(maps, 2 * points[:, None] - 1, align_corners=False)[:, :, 0]
+
+
+@lru_cache(maxsize=8)
+def positions_of(encoding: SinePositionalEncoding, height: int, width: int, device: torch.device) -> Tensor:
+    """The encoded positions of a map without padding, (1, height x width, C) float32; those used last are kept."""
+    # What is made while a model predicts may be used when it trains.
+    with torch.inference_mode(False), torch.no_grad():
+        return encoding(torch.zeros((1, height, width), dtype=torch.bool, device=device)).flatten(2).mT.contiguous()

@@ -248,8 +248,8 @@ def test_best_by_a_score_that_does_not_exist(capsys, isic_folder, tmp_path, scor
     ("option", "message"),
     [
         ("train_dataloader.sampler.type=LinearLR", r"isic2018-128x128.py: does not run \(.*Correct it"),
-        ("model.data_preprocessor.std=[0,0,0]", "are not finite before a weight was changed, .* data_preprocessor"),
-        ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] .*not finite.*optim_wrapper.optimizer.lr=1e\+29"),
+        ("model.data_preprocessor.std=[0,0,0]", "the loss is nan before a weight was changed, .* data_preprocessor"),
+        ("optim_wrapper.optimizer.lr=1e30", r"in iteration [12] the loss is nan.*optim_wrapper.optimizer.lr=1e\+29"),
         ("model.backbone.depth=17", r"isic2018-128x128.py: does not run \(KeyError"),
         ("optim_wrapper.paramwise_cfg.custom_keys.bacbone.lr_mult=1", "no parameter has bacbone .* such as backbone"),
         ("train_fraction=2", "train_fraction=2: not usable, expected a share of the training images"),

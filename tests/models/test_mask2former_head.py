@@ -1,86 +1,108 @@
+"""Mask2Former's head against MMSegmentation's, of the same weights and with the same random points."""
+
+from copy import deepcopy
+from functools import cache
+
 import pytest
 import torch
-from helpers import ROOT
+from helpers import MASK2FORMER
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
-from mmseg.models.decode_heads import Mask2FormerHead
+from mmengine.structures import PixelData
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
 import lesionseg.openmmlab  # noqa: F401
 
-HEIGHT, WIDTH = 24, 32
+HEIGHT, WIDTH = 96, 128
 
 
-@pytest.fixture(scope="module")
-def head():
-    cfg = Config.fromfile(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
+@cache
+def head_settings():
+    return Config.fromfile(MASK2FORMER).model.decode_head
+
+
+def build_head(kind, classes=2, **train_cfg):
     init_default_scope("mmseg")
-    settings = cfg.model.decode_head
-    return MODELS.build(dict(settings, train_cfg=dict(settings.train_cfg), num_queries=10))
+    settings = deepcopy(head_settings())
+    settings.update(type=kind, num_classes=classes)
+    settings.loss_cls.class_weight = [1.0] * classes + [0.1]
+    settings.train_cfg.update(train_cfg)
+    torch.manual_seed(0)
+    head = MODELS.build(settings)
+    # As they begin, all queries have nearly the same mask and class.
+    for layer, std in ((head.query_feat, 2), (head.cls_embed, 1), (head.pixel_decoder.mask_feature, 1)):
+        torch.nn.init.normal_(layer.weight, std=std)
+    return head
 
 
-def losses(head, dtype, images=8):
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(images, 10, 3, generator=generator).to(torch.float16)
-    masks = torch.randn(images, 10, HEIGHT // 4, WIDTH // 4, generator=generator).to(torch.float16)
-    truth = (torch.rand(images, 1, HEIGHT, WIDTH, generator=generator) > 0.5).long()
-    instances = [InstanceData(labels=torch.tensor([0, 1]), masks=torch.cat([1 - mask, mask])) for mask in truth]
-    torch.manual_seed(1)
-    return head.loss_by_feat([scores.to(dtype)] * 2, [masks.to(dtype)] * 2, instances, [{}] * images)
-
-
-def test_losses_of_float16_outputs_are_those_of_float32(head):
-    # 8 images x 2 classes x 12,544 points are more than the largest float16, 65,504.
-    expected = losses(head, torch.float32)
-    assert all(value > 0 for value in expected.values())
-    for name, value in losses(head, torch.float16).items():
-        assert value.dtype == torch.float32, name
-        assert value == expected[name], name
-
-
-def test_autocast_does_not_reach_the_losses(head):
-    expected = losses(head, torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert losses(head, torch.float32) == expected
-
-
-def drawn_batch(classes_of_images, queries=10):
+def drawn_batch(classes_of_images):
+    """Features of strides 4, 8 and 16, and samples of patches, each of one of an image's classes."""
     generator = torch.Generator().manual_seed(3)
-    images = len(classes_of_images)
-    scores = list(torch.randn(images, queries, 3, generator=generator))
-    masks = list(4 * torch.randn(images, queries, HEIGHT // 4, WIDTH // 4, generator=generator))
-    truths = [
-        InstanceData(
-            labels=torch.tensor(classes, dtype=torch.int64),
-            masks=(torch.rand(len(classes), HEIGHT, WIDTH, generator=generator) > 0.5).long(),
-        )
-        for classes in classes_of_images
-    ]
-    return scores, masks, truths
+    features, samples = [], []
+    for channels, stride in ((64, 4), (128, 8), (256, 16)):
+        shape = (len(classes_of_images), channels, HEIGHT // stride, WIDTH // stride)
+        features.append(torch.randn(shape, generator=generator).requires_grad_())
+    for classes in classes_of_images:
+        patches = torch.tensor(classes)[torch.randint(len(classes), (1, 6, 8), generator=generator)]
+        labels = patches.repeat_interleave(HEIGHT // 6, 1).repeat_interleave(WIDTH // 8, 2)
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=labels)))
+    return features, samples
 
 
-# Lesion and skin; skin alone; a mask that is lesion all over; both in the other order.
-@pytest.mark.parametrize("classes", [[[0, 1]], [[0, 1], [0], [1], [1, 0], [0, 1]]])
-def test_batch_is_matched_as_upstream_matches_image_by_image(head, classes, monkeypatch):
-    scores, masks, truths = drawn_batch(classes)
-    # Upstream draws other points for each image; with the same ones everything has to be the same.
-    points = torch.rand(1, head.num_points, 2, generator=torch.Generator().manual_seed(5))
-    monkeypatch.setattr(torch, "rand", lambda *args, **kwargs: points)
-    *lists, matched = head.get_targets(scores, masks, truths, [{}] * len(classes))
-    *expected_lists, expected_matched = Mask2FormerHead.get_targets(head, scores, masks, truths, [{}] * len(classes))
-    assert matched == expected_matched == sum(map(len, classes))
-    for ours, expected in zip(lists, expected_lists, strict=True):
-        for image, (own, other) in enumerate(zip(ours, expected, strict=True)):
-            assert own.dtype == other.dtype
-            assert torch.equal(own, other), image
+@pytest.fixture
+def _same_points(monkeypatch):
+    """Of every layer, image and mask."""
+
+    def rand(*shape, **kwargs):
+        count, points, _ = torch.Size(shape[0] if len(shape) == 1 else shape)
+        return draw(1, points, 2, generator=torch.Generator().manual_seed(points)).repeat(count, 1, 1)
+
+    draw = torch.rand
+    monkeypatch.setattr(torch, "rand", rand)
 
 
-def test_queries_learn_only_from_their_own_image(head):
-    scores, masks, truths = drawn_batch([[0, 1], [0, 1]])
-    # The first image's queries fit the second image's masks perfectly, and must not be matched with them.
-    masks[0][:2] = torch.nn.functional.interpolate(truths[1].masks[None].float(), masks[0].shape[-2:])[0] * 20 - 10
-    _, _, mask_targets, mask_weights, _ = head.get_targets(scores, masks, truths, [{}] * 2)
-    for truth, targets, weights in zip(truths, mask_targets, mask_weights, strict=True):
-        assert weights.sum() == 2
-        assert {mask.numpy().tobytes() for mask in targets} == {mask.numpy().tobytes() for mask in truth.masks}
+# Skin and lesion in each image; skin alone, lesion alone and nothing that counts among them; more classes than two.
+@pytest.mark.usefixtures("_same_points")
+@pytest.mark.parametrize(
+    "classes", [[[0, 1], [1, 0]], [[0, 1], [0], [1], [255], [0, 1, 255]], [[255]], [[0, 1, 2, 3], [3, 1], [255], [2]]]
+)
+def test_losses_and_gradients_are_upstreams(classes):
+    features, samples = drawn_batch(classes)
+    count = 4 if len(classes) == 4 else 2
+    found = []
+    for kind in ("Mask2FormerHead", "LesionMask2FormerHead"):
+        head = build_head(kind, count)
+        losses = {name: loss.squeeze() for name, loss in head.loss(features, samples, None).items()}
+        gradients = torch.autograd.grad(sum(losses.values()), [*features, head.mask_embed[0].weight])
+        found.append((losses, gradients))
+    (expected, expected_gradients), (losses, gradients) = found
+    assert list(losses) == list(expected)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_checkpoints_of_upstream_predict_the_same():
+    upstream, head = build_head("Mask2FormerHead").eval(), build_head("LesionMask2FormerHead").eval()
+    torch.nn.init.normal_(upstream.query_feat.weight)
+    head.load_state_dict(upstream.state_dict())
+    features, _ = drawn_batch([[0, 1]] * 2)
+    metas = [dict(img_shape=(HEIGHT, WIDTH), pad_shape=(HEIGHT, WIDTH))] * 2
+    with torch.no_grad():
+        torch.testing.assert_close(head.predict(features, metas, None), upstream.predict(features, metas, None))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.usefixtures("_same_points")
+def test_losses_of_mixed_precision_are_float32_and_near_those(dtype):
+    # 8 images x 2 classes x 5,000 points are more than the largest float16, 65,504.
+    head = build_head("LesionMask2FormerHead", num_points=5000)
+    features, samples = drawn_batch([[0, 1]] * 8)
+    with torch.no_grad():
+        expected = head.loss(features, samples, None)
+        with torch.autocast("cpu", dtype):
+            losses = head.loss(features, samples, None)
+    for name, loss in losses.items():
+        assert loss.dtype == torch.float32, name
+        assert loss > 0, name
+        torch.testing.assert_close(loss, expected[name], rtol=0.1, atol=0)
