@@ -1,11 +1,15 @@
 """Deformable attention against a loop that follows the definition."""
 
 import math
+import os
+import subprocess
+import sys
 from itertools import product
 
 import lesionseg  # noqa: F401  # isort: skip  It has to come before mmcv.ops, which then finds its operators.
 import pytest
 import torch
+from helpers import ROOT
 from mmcv.ops import multi_scale_deform_attn as attention
 from operator_inputs import random
 from torch.autograd import gradcheck
@@ -73,6 +77,64 @@ def test_attention_in_half_precision_rounds_only_the_result():
     output = attention.MultiScaleDeformableAttnFunction.apply(value, sizes, starts, locations, weights, 64)
     expected = ops.ms_deform_attn_forward(value.float(), sizes, starts, locations.float(), weights.float(), 64)
     torch.testing.assert_close(output, expected.half(), atol=0, rtol=0)
+
+
+def test_attention_is_an_operator_that_tracing_understands():
+    value, _, _, locations, weights = attention_inputs()
+    inputs = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+    sizes = [edge for size in SIZES for edge in size]
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(own_attention.deformable_attention, (inputs[0], sizes, *inputs[1:]), test_utils=checks)
+
+
+# Triton decides on its import whether kernels are interpreted.
+INTERPRETED = """
+import torch
+from torch.testing import assert_close
+from lesionseg.ops.attention import deformable_attention, deformable_attention_backward
+import lesionseg.ops.attention_kernels as kernels
+
+sizes = (4, 7, 2, 3)
+torch.manual_seed(0)
+# 3 images of 34 cells; 5 queries, 2 heads of 6 channels, 2 levels, 3 points, some of them outside, and one far away.
+locations, weights = 1.6 * torch.rand(3, 5, 2, 2, 3, 2) - 0.3, torch.rand(3, 5, 2, 2, 3)
+locations[0, 0, 0, 0, 0] = 1e9
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+    value, gradient = torch.randn(3, 34, 2, 6).to(dtype), torch.randn(3, 5, 12).to(dtype)
+    output = kernels.attend(value, sizes, locations, weights)
+    expected = deformable_attention(value, list(sizes), locations, weights)
+    assert_close(output, expected, rtol=tolerance, atol=tolerance)
+    gradients = kernels.attend_backward(gradient, value, sizes, locations, weights)
+    expected = deformable_attention_backward(gradient, value, list(sizes), locations, weights)
+    assert_close(gradients, expected, rtol=tolerance, atol=tolerance)
+"""
+
+
+def test_kernels_give_what_plain_pytorch_gives():
+    pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
+    environment = dict(os.environ, TRITON_INTERPRET="1", PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    triton = pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
+    from triton.backends.compiler import GPUTarget
+
+    import lesionseg.ops.attention_kernels as kernels
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    types = dict(value="bf16", gradient="bf16", output="bf16", sizes="i32", locations="fp32", weights="fp32")
+    types.update(of_value="fp32", of_locations="fp32", of_weights="fp32")
+    fixed = dict(HEADS=8, CHANNELS=32, LEVELS=3, POINTS=4, BLOCK=16, WIDTH=32)
+    for kernel in (kernels._attend, kernels._attend_backward):
+        names = kernel.arg_names
+        signature = {
+            name: "constexpr" if name in fixed else f"*{types[name]}" if name in types else "i32" for name in names
+        }
+        source = triton.compiler.ASTSource(kernel, signature, fixed)
+        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+        assert ".target sm_90" in compiled.asm["ptx"]
 
 
 def attention_module_call(device="cpu"):
