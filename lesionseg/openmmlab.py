@@ -32,6 +32,7 @@ with screen.held_back(), late_imports():
     import lesionseg.models.losses
     import lesionseg.models.mask2former_head
     import lesionseg.models.masked_autoencoder
+    import lesionseg.models.pixel_decoder
     import lesionseg.models.vision_transformer  # noqa: F401
     from lesionseg.engine.checkpoint import secure_loading
     from lesionseg.engine.config import find_mmseg

@@ -15,6 +15,7 @@ model = dict(
     decode_head=dict(
         type="LesionMask2FormerHead",
         num_classes=num_classes,
+        pixel_decoder=dict(type="LesionPixelDecoder"),
         loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
     ),
 )

@@ -182,6 +182,7 @@ def use_stock(cfg: Config) -> None:
     cfg.optim_wrapper.pop("constructor", None)
     if cfg.model.get("decode_head", {}).get("type") == "LesionMask2FormerHead":
         cfg.model.decode_head.type = "Mask2FormerHead"
+        cfg.model.decode_head.pixel_decoder.type = "mmdet.MSDeformAttnPixelDecoder"
 
 
 def _median_step(steps: int) -> float:

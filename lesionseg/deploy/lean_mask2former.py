@@ -12,10 +12,12 @@ from unittest import mock
 import torch
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
 from mmdet.models.dense_heads import Mask2FormerHead
+from mmdet.models.layers import MSDeformAttnPixelDecoder
 from torch import Tensor
 from torch.nn import functional
 
 from lesionseg.models.mask2former_head import LesionMask2FormerHead
+from lesionseg.models.pixel_decoder import LesionPixelDecoder
 
 
 @contextmanager
@@ -40,7 +42,8 @@ def lean_mask2former() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, lean in (
             (MultiScaleDeformableAttention, "forward", _attend_to_points),
-            # Its own takes the sizes of the features for numbers that a trace may fix.
+            # Ours count sizes on the host, where a trace fixes them.
+            (LesionPixelDecoder, "forward", MSDeformAttnPixelDecoder.forward),
             (LesionMask2FormerHead, "forward", Mask2FormerHead.forward),
             (Mask2FormerHead, "_forward_head", _forward_head),
             (functional, "multi_head_attention_forward", attend_with_shared_mask),

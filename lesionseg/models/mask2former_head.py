@@ -1,11 +1,9 @@
 """Mask2Former's head, fit for mixed precision, and quicker to train."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
-from mmdet.models.layers import SinePositionalEncoding
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.utils import reduce_mean
 from mmseg.models.decode_heads import Mask2FormerHead
@@ -15,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lesionseg.models.mask2former_matching import MatchingCost, assign
+from lesionseg.models.pixel_decoder import positions_by_level
 
 
 @MODELS.register_module()
@@ -94,12 +93,13 @@ class LesionMask2FormerHead(Mask2FormerHead):
             their masks are multiplied from.
         """
         features, memories = self.pixel_decoder(x)
+        sizes = tuple(tuple(memory.shape[-2:]) for memory in memories)
+        positions = positions_by_level(self.decoder_positional_encoding, sizes, features.device)
         levels = []
-        for number in range(self.num_transformer_feat_level):
-            size, device = memories[number].shape[-2:], features.device
-            keys = self.decoder_input_projs[number](memories[number]).flatten(2).mT + self.level_embed.weight[number]
+        for number, (memory, size) in enumerate(zip(memories, sizes, strict=True)):
+            keys = self.decoder_input_projs[number](memory).flatten(2).mT + self.level_embed.weight[number]
             small = functional.interpolate(features.detach(), size, mode="bilinear", align_corners=False).flatten(2)
-            levels.append((keys, positions_of(self.decoder_positional_encoding, *size, device), small))
+            levels.append((keys, positions[number], small))
         query = self.query_feat.weight.expand(len(features), -1, -1)
         query_pos = self.query_embed.weight.expand(len(features), -1, -1)
         queries = [query]
@@ -201,11 +201,3 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
         (N, C, points), between the pixels bilinear, and zero beyond the border.
     """
     return functional.grid_sample(maps, 2 * points[:, None] - 1, align_corners=False)[:, :, 0]
-
-
-@lru_cache(maxsize=8)
-def positions_of(encoding: SinePositionalEncoding, height: int, width: int, device: torch.device) -> Tensor:
-    """The encoded positions of a map without padding, (1, height x width, C) float32; those used last are kept."""
-    # What is made while a model predicts may be used when it trains.
-    with torch.inference_mode(False), torch.no_grad():
-        return encoding(torch.zeros((1, height, width), dtype=torch.bool, device=device)).flatten(2).mT.contiguous()

@@ -15,6 +15,7 @@ from mmseg.structures import SegDataSample
 import lesionseg.openmmlab  # noqa: F401
 
 HEIGHT, WIDTH = 96, 128
+PIXEL_DECODERS = {"Mask2FormerHead": "mmdet.MSDeformAttnPixelDecoder", "LesionMask2FormerHead": "LesionPixelDecoder"}
 
 
 @cache
@@ -26,6 +27,7 @@ def build_head(kind, classes=2, **train_cfg):
     init_default_scope("mmseg")
     settings = deepcopy(head_settings())
     settings.update(type=kind, num_classes=classes)
+    settings.pixel_decoder.type = PIXEL_DECODERS[kind]
     settings.loss_cls.class_weight = [1.0] * classes + [0.1]
     settings.train_cfg.update(train_cfg)
     torch.manual_seed(0)
