@@ -31,6 +31,7 @@ with screen.held_back(), late_imports():
     import lesionseg.models.flip_tta
     import lesionseg.models.losses
     import lesionseg.models.mask2former_head
+    import lesionseg.models.mask_rcnn
     import lesionseg.models.masked_autoencoder
     import lesionseg.models.pixel_decoder
     import lesionseg.models.vision_transformer  # noqa: F401

@@ -23,6 +23,7 @@ from lesionseg.engine.families import INSTANCES
 from lesionseg.errors import DataError
 from lesionseg.files import write_aside
 from lesionseg.inference.runtimes.model import INPUT, OUTPUTS
+from lesionseg.models.mask_rcnn import LesionMaskRCNN
 
 
 def export_mask_rcnn(model: nn.Module, deploy_cfg: Config, path: str | PathLike, input_hw: tuple[int, int]) -> None:
@@ -84,7 +85,7 @@ def check_supported(model: nn.Module) -> None:
     Raises:
         DataError: The model is not a Mask R-CNN, or a part of it is of another kind.
     """
-    _check_kind("detector", model, MaskRCNN, TwoStageDetector)
+    _check_kind("detector", model, MaskRCNN, LesionMaskRCNN, TwoStageDetector)
     _check_kind("RPN head", model.rpn_head, RPNHead)
     _check_kind("RoI head", model.roi_head, StandardRoIHead)
     _check_kind("mask head", getattr(model.roi_head, "mask_head", None), FCNMaskHead)

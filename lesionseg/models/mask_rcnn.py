@@ -1,0 +1,264 @@
+"""Mask R-CNN whose training step treats the images of a batch at once."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmcv.ops import batched_nms, roi_align
+from mmdet.models import MaskRCNN
+from mmdet.models.dense_heads import RPNHead
+from mmdet.models.losses import accuracy
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.models.task_modules import MaxIoUAssigner, RandomSampler
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from torch import Tensor, nn
+
+from lesionseg.models.region_targets import IGNORED, Truth, assign, draw, take
+
+
+class Regions(NamedTuple):
+    """Boxes (B, N, 4) of a batch, x1 y1 x2 y2 in pixels, and which of them are there, (B, N) bool."""
+
+    boxes: Tensor
+    usable: Tensor
+
+
+@MODELS.register_module()
+class LesionMaskRCNN(MaskRCNN):
+    """MMDetection's Mask R-CNN, quicker to train: the same losses by the same parts and weights.
+
+    MMDetection assigns, draws, encodes and crops image by image; here that is done once for a batch, masks are cropped
+    where the network is, and regions keep their precision under AMP (MMDetection rounds them to half precision, to a
+    quarter of a pixel from 256 on). Predictions and exports are MMDetection's own. With parts or settings that
+    Mask R-CNN's own configs do not have, a training step is MMDetection's, too.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of the last sizes: those of a training seldom change.
+        self._anchors: tuple[object, Tensor, Tensor | None] = (None, torch.empty(0, 4), None)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            batch_inputs: (B, 3, H, W) float, normalised images.
+            batch_data_samples: with `gt_instances`: `bboxes`, `labels` and `masks` of the padded images' size.
+
+        Returns:
+            by name, as MMDetection's: scalars, and `acc`, the share of regions with the right class in percent.
+        """
+        if not self._is_usual(batch_data_samples):
+            return super().loss(batch_inputs, batch_data_samples)
+        features = self.extract_feat(batch_inputs)
+        truth = Truth.of(batch_data_samples)
+        proposed, rpn_losses = self._propose(features, truth, [sample.metainfo for sample in batch_data_samples])
+        masks = [sample.gt_instances.masks.masks for sample in batch_data_samples]
+        return {**rpn_losses, **self._region_losses(features, truth, proposed, masks)}
+
+    def _is_usual(self, samples: Sequence[DetDataSample]) -> bool:
+        """Whether parts, settings and masks are those that a step at once knows."""
+        rpn, roi = self.rpn_head, self.roi_head
+        if type(rpn) is not RPNHead or type(roi) is not StandardRoIHead or not roi.with_mask or roi.with_shared_head:
+            return False
+        extractors = (roi.bbox_roi_extractor, getattr(roi, "mask_roi_extractor", None))
+        settings = self.train_cfg
+        return (
+            rpn.use_sigmoid_cls
+            and not (rpn.reg_decoded_bbox or roi.bbox_head.reg_decoded_bbox or roi.bbox_head.custom_activation)
+            and settings.rpn.allowed_border < 0
+            and settings.rpn_proposal.nms.type == "nms"
+            and all(stage.pos_weight <= 0 for stage in (settings.rpn, settings.rcnn))
+            and not rpn.sampler.add_gt_as_proposals
+            and roi.bbox_sampler.add_gt_as_proposals
+            and all(_is_usual_assigner(part) for part in (rpn.assigner, roi.bbox_assigner))
+            and all(type(part) is RandomSampler and part.neg_pos_ub < 0 for part in (rpn.sampler, roi.bbox_sampler))
+            and all(type(part) is SingleRoIExtractor for part in extractors)
+            and all(isinstance(sample.gt_instances.masks, BitmapMasks) for sample in samples)
+            and len({sample.gt_instances.masks.masks.shape[1:] for sample in samples}) == 1
+        )
+
+    def _propose(
+        self, features: Sequence[Tensor], truth: Truth, metas: Sequence[dict]
+    ) -> tuple[Regions, dict[str, Tensor]]:
+        """Propose regions, and compute the losses of the region proposal network."""
+        head = self.rpn_head
+        maps = head(features)
+        anchors, usable = self._anchors_of([scores.shape[-2:] for scores in maps[0]], metas, features[0].device)
+        logits, deltas = (
+            [level.permute(0, 2, 3, 1).reshape(len(metas), -1, size).float() for level in levels]
+            for levels, size in zip(maps, (1, 4), strict=True)
+        )
+        with torch.no_grad():
+            proposed = self._best_proposals(logits, deltas, anchors, metas)
+            assigned = _assign(head.assigner, anchors, usable, truth)
+            index, drawn = draw(assigned, head.sampler.num, int(head.sampler.num * head.sampler.pos_fraction))
+            assigned = take(assigned, index)
+            positive = drawn & (assigned >= 0)
+            boxes = anchors[index]
+            true_boxes = torch.where(positive[..., None], take(truth.boxes, assigned.clamp(min=0)), boxes)
+            targets = head.bbox_coder.encode(boxes.flatten(0, 1), true_boxes.flatten(0, 1))
+            # MMDetection counts one of each kind where there is none.
+            count = sum((kind & drawn).sum(1).clamp(min=1).sum() for kind in (positive, ~positive))
+        positive, drawn = (flags.flatten()[:, None].float() for flags in (positive, drawn))
+        chosen_logits = take(torch.cat(logits, 1), index).flatten(0, 1)
+        chosen_deltas = take(torch.cat(deltas, 1), index).flatten(0, 1)
+        loss_cls = head.loss_cls(chosen_logits, positive, drawn, avg_factor=count)
+        loss_bbox = head.loss_bbox(chosen_deltas, targets, positive.expand(-1, 4), avg_factor=count)
+        return proposed, dict(loss_rpn_cls=loss_cls, loss_rpn_bbox=loss_bbox)
+
+    def _anchors_of(
+        self, sizes: Sequence[Sequence[int]], metas: Sequence[dict], device: torch.device
+    ) -> tuple[Tensor, Tensor | None]:
+        """Anchors (N, 4) of maps of these sizes, and which lie on an image, (B, N) bool, or None where all do."""
+        key = ([tuple(size) for size in sizes], [tuple(meta["pad_shape"]) for meta in metas], device)
+        if self._anchors[0] != key:
+            anchors, flags = self.rpn_head.get_anchors(sizes, metas, device=device)
+            usable = torch.stack([torch.cat(levels) for levels in flags])
+            self._anchors = (key, torch.cat(anchors[0]), None if usable.all() else usable)
+        return self._anchors[1:]
+
+    def _best_proposals(
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: Tensor, metas: Sequence[dict]
+    ) -> Regions:
+        """The boxes of the best scores, of each level and then, without those that overlap, of each image.
+
+        `logits` are (B, N, 1) and `deltas` (B, N, 4) of each level.
+        """
+        settings = self.train_cfg.rpn_proposal
+        batch = len(metas)
+        scores, boxes, levels = [], [], []
+        start = 0
+        for level, (level_logits, level_deltas) in enumerate(zip(logits, deltas, strict=True)):
+            count = level_logits.shape[1]
+            level_scores, level_anchors = level_logits[..., 0].sigmoid(), anchors[start : start + count]
+            start += count
+            level_anchors = level_anchors.expand(batch, -1, -1)
+            if 0 < settings.nms_pre < count:
+                level_scores, index = level_scores.sort(1, descending=True)
+                level_scores, index = level_scores[:, : settings.nms_pre], index[:, : settings.nms_pre]
+                level_anchors, level_deltas = take(level_anchors, index), take(level_deltas, index)
+            scores.append(level_scores)
+            boxes.append((level_anchors, level_deltas))
+            levels += [level] * level_scores.shape[1]
+        all_scores = torch.cat(scores, 1)
+        all_anchors, all_deltas = (torch.cat(parts, 1).flatten(0, 1) for parts in zip(*boxes, strict=True))
+        decoded = self.rpn_head.bbox_coder.decode(all_anchors, all_deltas).view(batch, -1, 4)
+        corners = [[width, height] * 2 for height, width in (meta["img_shape"][:2] for meta in metas)]
+        limits = torch.tensor(corners, device=decoded.device)[:, None]
+        decoded = torch.minimum(decoded.clamp(min=0), limits)
+        if settings.min_bbox_size >= 0:
+            large = (decoded[..., 2:] - decoded[..., :2] > settings.min_bbox_size).all(-1)
+            # They come last then, and suppress nothing.
+            all_scores = torch.where(large, all_scores, -1)
+        return self._suppress(decoded, all_scores, levels)
+
+    def _suppress(self, boxes: Tensor, scores: Tensor, level_of: Sequence[int]) -> Regions:
+        """The best boxes (B, N, 4) of each image that overlap no better one of their level; a score below 0 is none."""
+        levels = torch.tensor(level_of, device=boxes.device)
+        settings = self.train_cfg.rpn_proposal
+        batch, count = scores.shape
+        image = torch.arange(batch, device=boxes.device).repeat_interleave(count)
+        groups = image * (level_of[-1] + 1) + levels.repeat(batch) if boxes.is_cuda else levels
+        rules = dict(settings.nms, split_thr=boxes.numel() + 1)
+        if boxes.is_cuda:
+            # One call, one wait. Groups are moved apart, further than float32 would keep the boxes' fractions.
+            kept = batched_nms(boxes.flatten(0, 1).double(), scores.flatten().double(), groups, rules)[1]
+        else:
+            # Its time goes with the square of the boxes.
+            each = [batched_nms(*both, groups, rules)[1] for both in zip(boxes, scores, strict=True)]
+            kept = torch.cat([index + number * count for number, index in enumerate(each)])
+        kept = kept[image[kept].argsort(stable=True)]
+        amounts = torch.zeros_like(scores[:, 0], dtype=torch.int64).scatter_add_(0, image[kept], torch.ones_like(kept))
+        rank = torch.arange(len(kept), device=kept.device) - (amounts.cumsum(0) - amounts)[image[kept]]
+        most = min(settings.max_per_img, count)
+        # What is too many goes to a row behind the last.
+        row = torch.where(rank < most, image[kept] * most + rank, batch * most)
+        best = boxes.new_zeros(batch * most + 1, 4).index_copy(0, row, boxes.flatten(0, 1)[kept])
+        usable = scores.new_full((batch * most + 1,), -1).index_copy(0, row, scores.flatten()[kept]) >= 0
+        return Regions(best[:-1].view(batch, most, 4), usable[:-1].view(batch, most))
+
+    def _region_losses(
+        self, features: Sequence[Tensor], truth: Truth, proposed: Regions, masks: Sequence[Any]
+    ) -> dict[str, Tensor]:
+        """The losses of the regions' classes, boxes and masks; `masks` are (instances, H, W) uint8 of each image."""
+        roi = self.roi_head
+        head, sampler = roi.bbox_head, roi.bbox_sampler
+        with torch.no_grad():
+            found = _assign(roi.bbox_assigner, proposed.boxes, proposed.usable, truth)
+            own = torch.arange(truth.present.shape[1], device=found.device)
+            assigned = torch.cat([torch.where(truth.present, own, IGNORED), found], 1)
+            index, drawn = draw(assigned, sampler.num, int(sampler.num * sampler.pos_fraction))
+            image, slot = drawn.nonzero(as_tuple=True)
+            region = index[image, slot]
+            assigned = assigned[image, region]
+            boxes = torch.cat([truth.boxes, proposed.boxes], 1)[image, region]
+            labels = torch.where(assigned >= 0, truth.labels[image, assigned.clamp(min=0)], head.num_classes)
+            rois = torch.cat([image[:, None].to(boxes), boxes], 1)
+            (positive,) = (assigned >= 0).nonzero(as_tuple=True)
+            image, assigned, true_labels = image[positive], assigned[positive], labels[positive]
+            targets = head.bbox_coder.encode(boxes[positive], truth.boxes[image, assigned])
+        scores, deltas = head(pool_regions(roi.bbox_roi_extractor, features, rois))
+        deltas = deltas.view(len(rois), -1, 4)
+        deltas = deltas[positive, 0 if head.reg_class_agnostic else true_labels]
+        losses = dict(
+            loss_cls=head.loss_cls(scores, labels, avg_factor=len(rois)),
+            acc=accuracy(scores, labels),
+            loss_bbox=head.loss_bbox(deltas, targets, avg_factor=len(rois)),
+        )
+        pooled = pool_regions(roi.mask_roi_extractor, features, rois[positive])
+        logits = roi.mask_head(pooled)
+        if not len(positive):
+            return dict(losses, loss_mask=logits.sum())
+        instances = (truth.first[image, 0] + assigned)[:, None]
+        cropped = self._crop(masks, torch.cat([instances.to(boxes), boxes[positive]], 1))
+        if roi.mask_head.class_agnostic:
+            true_labels = torch.zeros_like(true_labels)
+        return dict(losses, loss_mask=roi.mask_head.loss_mask(logits, cropped, true_labels))
+
+    def _crop(self, masks: Sequence[Any], rois: Tensor) -> Tensor:
+        """The masks in the regions (N, 5), whose index is the instance's place in the batch: (N, *mask_size) float."""
+        settings = self.train_cfg.rcnn
+        size = nn.modules.utils._pair(settings.mask_size)
+        stacked = torch.cat([torch.from_numpy(each) for each in masks]).to(rois.device)[:, None].to(rois)
+        cropped = roi_align(stacked, rois, size, 1.0, 0, "avg", True)[:, 0]
+        return cropped if settings.get("soft_mask_target", False) else (cropped >= 0.5).float()
+
+
+def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+    """Pool each region from the map of its level, in the regions' own precision.
+
+    Args:
+        extractor: holds the layers, one a map.
+        features: (B, C, H, W) maps, of high resolution first.
+        rois: (N, 5), index of the image, then x1 y1 x2 y2 in its pixels.
+
+    Returns:
+        (N, C, *output_size).
+    """
+    maps = features[: extractor.num_inputs]
+    levels = extractor.map_roi_levels(rois, len(maps))
+    order = levels.argsort(stable=True)
+    counts = levels.bincount(minlength=len(maps)).tolist()
+    parts = zip(extractor.roi_layers, maps, rois[order].split(counts), strict=True)
+    pooled = [layer(level, part) for layer, level, part in parts if len(part)]
+    # The regions' order has to come back; without a region there is still a shape.
+    return torch.cat(pooled)[order.argsort()] if pooled else extractor.roi_layers[0](maps[0], rois)
+
+
+def _assign(rules: MaxIoUAssigner, boxes: Tensor, usable: Tensor | None, truth: Truth) -> Tensor:
+    least = rules.min_pos_iou if rules.match_low_quality else None
+    return assign(boxes, usable, truth, rules.pos_iou_thr, rules.neg_iou_thr, least)
+
+
+def _is_usual_assigner(rules: Any) -> bool:
+    return (
+        type(rules) is MaxIoUAssigner
+        and isinstance(rules.neg_iou_thr, float)
+        and rules.gt_max_assign_all
+        and rules.ignore_iof_thr <= 0
+        and rules.perm_repeat_gt_cfg is None
+    )
