@@ -134,7 +134,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config",
         type=path,
-        help="a file, or the name of one that `lesionseg configs` lists, such as "
+        help="a file, the work_dir of a training, or a name that `lesionseg configs` lists, such as "
         "mask2former_r50_1xb4-20k_isic2018-512x512",
     )
     parser.add_argument(

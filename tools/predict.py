@@ -1,16 +1,17 @@
 """Find the lesion in images: a mask file for each, and a table of all."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, path, positive, share, threads, tool
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, name, path, positive, share, threads, tool
 from lesionseg.engine.screen import announce
+from lesionseg.engine.work_dir import config_path
 from lesionseg.inference.inputs import find_inputs
-from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, check_paths, onnx_file
-from lesionseg.shipped import find_config
+from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, find_paths, onnx_file
 
 EPILOG = """\
 examples:
@@ -35,7 +36,7 @@ A run that was ended before its end is taken up where it was when it is started 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     inputs = find_inputs(args.inputs)
-    check_paths(args.model, args.checkpoint)
+    args.model, args.checkpoint = find_paths(args.model, args.checkpoint)
     if not args.checkpoint and args.model != OTSU_BLUE:
         # Masks are a method that can be scored, but nothing is predicted by them.
         onnx_file(args.model)
@@ -99,8 +100,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "model",
         metavar="MODEL",
         type=path,
-        help="an ONNX file of tools/export.py or the folder that it wrote, a config, followed by its CHECKPOINT, or "
-        "otsu-blue, a baseline that has learned nothing",
+        help="an ONNX file of tools/export.py or the folder that it wrote, the work_dir of a training, a config, "
+        "followed by its CHECKPOINT, or otsu-blue, a baseline that has learned nothing",
     )
     parser.add_argument(
         "inputs",
@@ -108,6 +109,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=path,
         nargs="+",
         help="images, folders with all below them, and quoted patterns such as 'photos/**/*.png'",
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT", type=name, help="of data set folders, only the images of this split, such as test"
     )
     parser.add_argument("--out", metavar="DIR", type=path, required=True, help="where masks and table go")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier outputs, and predictions.csv")
@@ -129,17 +133,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))
     args = parser.parse_intermixed_args(argv)
     args.checkpoint = None
-    args.model = find_config(args.model)
-    if args.model.endswith(".py"):
-        if len(args.inputs) < 2 or not args.inputs[0].endswith((".pth", ".pt")):
-            parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
+    is_config = config_path(args.model).endswith(".py")
+    if is_config and len(args.inputs) > 1 and args.inputs[0].endswith((".pth", ".pt")):
         args.checkpoint = args.inputs.pop(0)
+    elif is_config and not os.path.isdir(args.model):
+        parser.error("a config is followed by its checkpoint, a .pth file, and then by images")
+    if args.split:
+        args.inputs = [os.path.join(folder, "images", args.split) for folder in args.inputs]
     uses = dict(engine="an exported model", device="a config and its checkpoint", threads="a network")
     if not args.crops and (args.crop_margin is not None or args.mask_crops):
         parser.error("--crop-margin and --mask-crops are for --crops")
-    for name in uses if args.model == OTSU_BLUE else ["engine" if args.checkpoint else "device"]:
-        if getattr(args, name) is not None:
-            parser.error(f"--{name} is for {uses[name]}")
+    for flag in uses if args.model == OTSU_BLUE else ["engine" if is_config else "device"]:
+        if getattr(args, flag) is not None:
+            parser.error(f"--{flag} is for {uses[flag]}")
     return args
 
 

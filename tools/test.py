@@ -1,12 +1,14 @@
 """Score a checkpoint on a config's test set: official scores per image, pooled ones, and COCO's for instances."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import add_run_arguments, path, tool
+from lesionseg.cli import add_run_arguments, name, path, tool
 from lesionseg.engine.config import Options
 from lesionseg.engine.screen import announce
+from lesionseg.engine.work_dir import tested_checkpoint
 from lesionseg.inference.opening import check_tested
 
 
@@ -16,9 +18,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "checkpoint",
         type=path,
+        nargs="?",
         help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, a "
-        "folder of masks, <id>.png or <id>_segmentation.png, or otsu-blue, a baseline that has learned nothing",
+        "folder of masks, <id>.png or <id>_segmentation.png, or otsu-blue, a baseline that has learned nothing "
+        "(default, where the config is the work_dir of a training: the best checkpoint in it, or else the last)",
     )
+    parser.add_argument("--split", metavar="SPLIT", type=name, help="which images, such as validation (default: test)")
     parser.add_argument(
         "--out", metavar="DIR", type=path, help="write the predicted masks, <id>_segmentation.png, gray 0 and 255"
     )
@@ -32,21 +37,23 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "folder there that is named after what was tested, which tools/compare.py takes as well",
     )
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.checkpoint and not os.path.isdir(args.config):
+        parser.error("a config is followed by what is scored, such as a .pth file")
+    return args
 
 
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
-    check_tested(args.checkpoint)
+    checkpoint = args.checkpoint or tested_checkpoint(args.config)
+    check_tested(checkpoint)
     announce(options.config, options.launcher)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
 
-    tested = evaluate(
-        options, args.checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir, overwrite=args.overwrite
-    )
+    tested = evaluate(options, checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir, overwrite=args.overwrite)
     if not tested.table:
         return
     print(score_table(tested.table))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import lock_folder
 from lesionseg.inference.inputs import Inputs, find_inputs
-from lesionseg.inference.opening import check_paths
+from lesionseg.inference.opening import find_paths
 from lesionseg.pages.address import Address
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check(asked: Annotation) -> Inputs:
     """
     inputs = find_inputs(asked.images)
     if asked.model:
-        check_paths(*asked.model)
+        find_paths(*asked.model)
     inputs.check_apart(asked.out)
     if wrong := [repr(name) for name in asked.findings if not _is_folder_name(name)]:
         raise DataError(

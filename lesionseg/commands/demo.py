@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lesionseg.inference.opening import check_paths
+from lesionseg.inference.opening import find_paths
 from lesionseg.pages.address import Address
 
 
@@ -20,7 +20,7 @@ def demo(models: Sequence[Sequence[str]], address: Address) -> str:
         DataError: a model cannot be used, before the page is served.
     """
     for model in models:
-        check_paths(*model)
+        find_paths(*model)
     address.check()
     from lesionseg.inference.segmenter import Segmenter
     from lesionseg.pages.demo import model_name

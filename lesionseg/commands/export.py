@@ -69,7 +69,7 @@ class Export:
         deploy_config: a file of configs/deploy; None takes the one for onnxruntime and inputs of any size.
         precision: one of `PRECISIONS`.
         parity_images: files, folders or patterns of images to prove it on; none takes up to 50 of the config's
-            validation set, or phantoms where that is not there.
+            validation set, or of the options' split, or phantoms where they are not there.
         threads: CPU threads of both engines in the comparison; None takes all cores.
         overwrite: replace an earlier export.
     """
@@ -115,7 +115,11 @@ def _export(job: Export) -> Parity:
     with lock_folder(job.out, "export"), scratch_folder(job.out) as scratch:
         _check_out(job.out, job.overwrite)
         model = scratch / MODEL_FILE
-        images = [image.path for image in given.images] if given else _validation_images(original.cfg, scratch)
+        images = (
+            [image.path for image in given.images]
+            if given
+            else _config_images(original.cfg, "test" if job.options.split else "val", scratch)
+        )
         _check_images(images, card)
         _write_model(model, original, deploy_cfg, card, images)
         parity, picture = _prove(model, original, engine, thresholds(deploy_cfg), images, job)
@@ -219,12 +223,12 @@ def _description(model: Path, card: ModelCard, engine: str) -> str:
     return json.dumps(dict(asdict(card), engine=engine, file=MODEL_FILE, sha256=file_sha256(model)), indent=2) + "\n"
 
 
-def _validation_images(cfg: Config, scratch: Path) -> list[Path]:
-    """Up to 50 images of the config's validation set, spread over it, or else phantoms."""
-    images = _split_images(cfg, "val", _PARITY_IMAGES)
+def _config_images(cfg: Config, loader: str, scratch: Path) -> list[Path]:
+    """Up to 50 images of a config's loader, `val` or `test`, spread over them, or else phantoms."""
+    images = _split_images(cfg, loader, _PARITY_IMAGES)
     if images:
         return images
-    screen.tell("No validation images there: comparing on drawn phantoms. --parity-images takes others.")
+    screen.tell("No images of the config there: comparing on drawn phantoms. --parity-images takes others.")
     for number, size in enumerate(_PHANTOMS):
         images.append(scratch / f"phantom_{number}.png")
         cv2.imwrite(str(images[-1]), draw_phantom(number, *size)[0])

@@ -26,9 +26,10 @@ from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.progress import tell_training
 from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
-from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook, checkpoints
+from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook
 from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
+from lesionseg.engine.work_dir import checkpoints
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES

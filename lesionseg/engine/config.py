@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionseg.engine.families import family_of
 from lesionseg.engine.options import apply_options
+from lesionseg.engine.work_dir import config_path, describe_missing_config
 from lesionseg.errors import DataError, is_out_of_memory
 from lesionseg.files import open_file, real_path
-from lesionseg.shipped import find_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config, ConfigDict
@@ -27,7 +29,8 @@ _SUBSET = {"train_fraction": "fraction", "train_fraction_seed": "seed", "train_l
 class Options:
     """What the flags of `tools/train.py` and `tools/test.py` have in common; see their `--help`.
 
-    `config` is a path, or the name of one of this package's configs, of which it becomes the path.
+    `config` is a path, the name of one of this package's configs, or the work_dir of a training, and becomes its path.
+    `split` is which images a test or an export takes in place of those of the config.
 
     Example:
         >>> options = Options("config.py", cfg_options=["data_root=data/MINE", "max_iters=5000"], amp=True)
@@ -42,9 +45,13 @@ class Options:
     amp: bool = False
     trust_checkpoint: bool = False
     verbose: bool = False
+    split: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "config", find_config(self.config))
+        if self.work_dir is None and os.path.isdir(self.config):
+            # Of a training that may have moved since: what its config says of it may be old.
+            object.__setattr__(self, "work_dir", self.config)
+        object.__setattr__(self, "config", config_path(self.config))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Options":
@@ -60,10 +67,7 @@ class Options:
     def check_path(self) -> None:
         """Raise DataError where there is no such config."""
         if not Path(self.config).is_file():
-            raise DataError(
-                f"{self.config}: no such config, expected a file such as configs/mask2former/*.py, or a name that "
-                "`lesionseg configs` lists. Check the path."
-            )
+            raise DataError(describe_missing_config(self.config))
 
 
 def load_config(options: Options) -> "Config":
@@ -234,6 +238,8 @@ def is_metric(settings: dict, name: str) -> bool:
 
 def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
     """Let settings and flags reach everything that repeats them or follows from them, in place."""
+    if options.split is not None:
+        _choose_split(cfg, options.split)
     if "data_root" in settings:
         for loader in LOADERS:
             if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
@@ -259,6 +265,24 @@ def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
     cfg.launcher = options.launcher
     # The flag goes first, then what the config says, then the config's name.
     cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
+
+
+def _choose_split(cfg: "Config", split: str) -> None:
+    """Let the test set be another split of its data set folder, in place."""
+    dataset = cfg.test_dataloader.dataset
+    images = dataset.data_prefix[family_of(cfg).image_prefix]
+    configured = Path(images).name
+    if not configured:
+        raise DataError(
+            f"{cfg.filename}: its test images are in {images or 'no folder'!r}, expected images/<split>, as "
+            "tools/convert_isic.py writes them. Leave --split out, and set test_dataloader.dataset.data_prefix."
+        )
+    # The name of the split is a part of each path: images/test, annotations/instances_test.json.
+    name = re.compile(rf"(?<![A-Za-z0-9]){re.escape(configured)}(?![A-Za-z0-9])")
+    for key, value in dataset.data_prefix.items():
+        dataset.data_prefix[key] = value and name.sub(split, value)
+    if dataset.get("ann_file"):
+        dataset.ann_file = name.sub(split, dataset.ann_file)
 
 
 def _stretch_schedule(cfg: "Config", max_iters: int) -> None:

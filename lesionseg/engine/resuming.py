@@ -20,8 +20,8 @@ from mmengine.runner import Runner
 from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
 from lesionseg.engine.progress import CalmRunner
-from lesionseg.engine.saving import checkpoints
 from lesionseg.engine.screen import screen
+from lesionseg.engine.work_dir import checkpoints
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, write_text
 

@@ -1,6 +1,5 @@
 """Checkpoints in a work_dir: whole or not there, none lost to a kill, and the best one under one name."""
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from mmengine.runner import Runner
 
 from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.interruption import stop_request
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints
 from lesionseg.errors import DataError, Stopped
 from lesionseg.files import clear_scratch, write_bytes, write_text
 
@@ -246,16 +246,6 @@ class ValidatedCheckpointHook(CheckpointHook):
             )
 
 
-def checkpoints(folder: str | Path) -> dict[int, Path]:
-    """The checkpoints of a training in a folder by their iterations, in ascending order."""
-    return _by_iteration(folder, "iter_")
-
-
-def best_checkpoints(folder: str | Path, score: str) -> list[Path]:
-    """The files that are or were the best checkpoint by a score, in the order of their iterations."""
-    return list(_by_iteration(folder, f"best_{score}_iter_".replace("/", "_")).values())
-
-
 def is_readable(path: Path) -> bool:
     """Whether a file is there and a whole checkpoint, if perhaps one that is loaded only by those who trust it."""
     try:
@@ -265,9 +255,3 @@ def is_readable(path: Path) -> bool:
     except DataError:
         pass
     return True
-
-
-def _by_iteration(folder: str | Path, begin: str) -> dict[int, Path]:
-    paths = [path for path in Path(folder).iterdir() if path.is_file()] if Path(folder).is_dir() else []
-    matches = ((re.fullmatch(rf"{re.escape(begin)}([0-9]+)\.pth", path.name), path) for path in paths)
-    return dict(sorted((int(match[1]), path) for match, path in matches if match))

@@ -1,5 +1,6 @@
 """A path -> the method that it means. Nothing heavy is imported before it is known which."""
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from os import PathLike
@@ -10,9 +11,9 @@ from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.families import family_for
 from lesionseg.engine.screen import screen
+from lesionseg.engine.work_dir import config_path, tested_checkpoint
 from lesionseg.errors import DataError
 from lesionseg.late_imports import late_imports
-from lesionseg.shipped import find_config
 
 if TYPE_CHECKING:
     from lesionseg.inference.finder import Finder
@@ -58,7 +59,7 @@ def open_finder(
         >>> finder.task
         'semantic'
     """
-    check_paths(model, checkpoint)
+    model, checkpoint = find_paths(model, checkpoint)
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise DataError(f"threads: {threads}, expected a whole number from 1 to {MOST_THREADS}. Correct it.")
     if model == OTSU_BLUE or is_mask_folder(model):
@@ -80,22 +81,31 @@ def open_finder(
     return Network(opened, tta=tta, min_score=min_score, instances=instances)
 
 
-def check_paths(model: str | PathLike, checkpoint: str | PathLike | None = None) -> None:
-    """Find out whether `open_finder` has what it needs, without importing anything heavy.
+def find_paths(
+    model: str | PathLike, checkpoint: str | PathLike | None = None
+) -> tuple[str | PathLike, str | PathLike | None]:
+    """Find what `open_finder` needs, and whether it is there, without importing anything heavy.
+
+    Returns:
+        model and checkpoint; of the work_dir of a training, its config, and its best checkpoint where none is given.
 
     Raises:
         DataError: there is no such model or checkpoint, or one of the two is missing or too many.
     """
-    config = find_config(str(model))
-    if Path(config).suffix == ".py" and not is_onnx(config):
+    config = config_path(str(model))
+    if Path(config).suffix == ".py" and not is_onnx(model):
+        if checkpoint is None and os.path.isdir(model):
+            checkpoint = tested_checkpoint(model)
         if checkpoint is None:
             raise DataError(f"{model}: a config alone has no weights, expected a checkpoint, too. Add the .pth file.")
         Options(config).check_path()
         check_checkpoint(checkpoint)
-    elif checkpoint is not None:
+        return config, checkpoint
+    if checkpoint is not None:
         raise DataError(f"{model}: needs no checkpoint, but there is {checkpoint}, expected it alone. Leave it out.")
-    elif model != OTSU_BLUE and not is_mask_folder(model):
+    if model != OTSU_BLUE and not is_mask_folder(model):
         onnx_file(model)
+    return model, None
 
 
 def pair_checkpoints(words: Sequence[str]) -> list[list[str]]:

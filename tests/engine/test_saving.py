@@ -9,7 +9,7 @@ import lesionseg.engine.saving
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import newest_checkpoint
-from lesionseg.engine.saving import best_checkpoints, checkpoints
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints
 from lesionseg.errors import DataError, Stopped
 
 LENGTH = 6

@@ -1,0 +1,67 @@
+"""What a training has left in its work_dir: the config, and checkpoints by their names."""
+
+import re
+from os import PathLike
+from pathlib import Path
+
+from lesionseg.errors import DataError, first_names
+from lesionseg.shipped import find_config
+
+
+def checkpoints(folder: str | Path) -> dict[int, Path]:
+    """The checkpoints of a training in a folder by their iterations, in ascending order."""
+    return _by_iteration(folder, "iter_")
+
+
+def best_checkpoints(folder: str | Path, score: str) -> list[Path]:
+    """The files that are or were the best checkpoint by a score, in the order of their iterations."""
+    return list(_by_iteration(folder, re.escape(f"best_{score}_iter_".replace("/", "_"))).values())
+
+
+def config_path(given: str) -> str:
+    """The path of a config that is given by a path, a name or the work_dir of a training.
+
+    Args:
+        given: see `lesionseg.shipped.find_config`; or a folder, in which the only config is meant.
+
+    Returns:
+        the path, or `given` itself where that is none of them.
+    """
+    if Path(given).is_dir():
+        configs = list(Path(given).glob("*.py"))
+        return str(configs[0]) if len(configs) == 1 else given
+    return find_config(given)
+
+
+def tested_checkpoint(work_dir: str | PathLike) -> str:
+    """The checkpoint of a training that is meant where only its work_dir is named: the best one, or else the last.
+
+    Raises:
+        DataError: it holds none.
+    """
+    best = _by_iteration(work_dir, "best_.+_iter_")
+    if found := list((best or checkpoints(work_dir)).values()):
+        return str(found[-1])
+    raise DataError(
+        f"{work_dir}: no checkpoint, expected best_<score>_iter_<number>.pth or iter_<number>.pth as a training leaves "
+        "them. Train first (tools/train.py), or name the checkpoint behind the config."
+    )
+
+
+def describe_missing_config(given: str) -> str:
+    """Say in a message that a config is not where it was said to be."""
+    if Path(given).is_dir():
+        there = sorted(path.name for path in Path(given).glob("*.py"))
+        held = f"{len(there)} configs ({first_names(there)})" if there else "no config"
+        return f"{given}: a folder with {held}, expected the work_dir of a training, which has one. Name the config."
+    return (
+        f"{given}: no such config, expected a file such as configs/mask2former/*.py, a name that `lesionseg configs` "
+        "lists, or the work_dir of a training. Check the path."
+    )
+
+
+def _by_iteration(folder: str | PathLike, begin: str) -> dict[int, Path]:
+    """Checkpoints by their iterations, in ascending order, whose names begin as a regular expression says."""
+    paths = [path for path in Path(folder).iterdir() if path.is_file()] if Path(folder).is_dir() else []
+    matches = ((re.fullmatch(rf"{begin}([0-9]+)\.pth", path.name), path) for path in paths)
+    return dict(sorted((int(match[1]), path) for match, path in matches if match))
