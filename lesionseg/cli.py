@@ -171,6 +171,27 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mask_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what may be done to masks: the settings of `lesionseg.inference.PostProcessing`."""
+    group = parser.add_argument_group("masks, in the order of these steps")
+    group.add_argument(
+        "--smooth",
+        metavar="SIGMA",
+        type=amount,
+        default=0,
+        help="round off the edge by a Gaussian of so many pixels, or below 1 so many of the image's shorter edge",
+    )
+    group.add_argument("--fill-holes", action="store_true", help="add what the lesion encloses")
+    group.add_argument(
+        "--min-area",
+        metavar="AREA",
+        type=amount,
+        default=0,
+        help="drop components of fewer pixels, or below 1 of a smaller share of the image",
+    )
+    group.add_argument("--largest", action="store_true", help="keep only the largest component")
+
+
 def check_exists(path: str | PathLike, expected: str) -> None:
     """Raise DataError where an input is not there, before anything heavy is imported."""
     if not os.path.exists(path):

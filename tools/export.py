@@ -9,7 +9,7 @@ from pathlib import Path
 from lesionseg.cli import add_config_arguments, add_verbose, check_exists, name, path, threads, tool
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.screen import announce
-from lesionseg.engine.work_dir import tested_checkpoint
+from lesionseg.engine.work_dir import chosen_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
-    checkpoint = args.checkpoint or tested_checkpoint(args.config)
+    checkpoint = args.checkpoint or chosen_checkpoint(args.config)
     check_checkpoint(checkpoint)
     if args.deploy_cfg:
         check_exists(args.deploy_cfg, "a file of configs/deploy")

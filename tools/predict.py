@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, amount, name, path, positive, share, threads, tool
+from lesionseg.cli import EXIT_DONE, EXIT_FAILED, add_mask_arguments, amount, name, path, positive, share, threads, tool
 from lesionseg.engine.screen import announce
 from lesionseg.engine.work_dir import config_path
 from lesionseg.inference.inputs import find_inputs
@@ -130,7 +130,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     _add_crop_arguments(parser.add_argument_group("crops"))
     _add_model_arguments(parser.add_argument_group("model"))
-    _add_mask_arguments(parser.add_argument_group("masks, in the order of these steps"))
+    add_mask_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     args.checkpoint = None
     is_config = config_path(args.model).endswith(".py")
@@ -187,25 +187,6 @@ def _add_model_arguments(group: argparse._ArgumentGroup) -> None:
         help="Mask R-CNN: least score of an instance, 0 to 1 (default: as the model was tested)",
     )
     group.add_argument("--top1", action="store_true", help="Mask R-CNN: only the instance with the highest score")
-
-
-def _add_mask_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--smooth",
-        metavar="SIGMA",
-        type=amount,
-        default=0,
-        help="round off the edge by a Gaussian of so many pixels, or below 1 so many of the image's shorter edge",
-    )
-    group.add_argument("--fill-holes", action="store_true", help="add what the lesion encloses")
-    group.add_argument(
-        "--min-area",
-        metavar="AREA",
-        type=amount,
-        default=0,
-        help="drop components of fewer pixels, or below 1 of a smaller share of the image",
-    )
-    group.add_argument("--largest", action="store_true", help="keep only the largest component")
 
 
 if __name__ == "__main__":

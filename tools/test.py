@@ -5,10 +5,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import add_run_arguments, name, path, tool
+from lesionseg.cli import add_mask_arguments, add_run_arguments, name, path, tool
 from lesionseg.engine.config import Options
 from lesionseg.engine.screen import announce
-from lesionseg.engine.work_dir import tested_checkpoint
+from lesionseg.engine.work_dir import chosen_checkpoint
 from lesionseg.inference.opening import check_tested
 
 
@@ -37,6 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "folder there that is named after what was tested, which tools/compare.py takes as well",
     )
     parser.add_argument("--tta", action="store_true", help="average over flipped copies of each image")
+    add_mask_arguments(parser)
     args = parser.parse_args(argv)
     if not args.checkpoint and not os.path.isdir(args.config):
         parser.error("a config is followed by what is scored, such as a .pth file")
@@ -47,13 +48,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     options = Options.of(args)
-    checkpoint = args.checkpoint or tested_checkpoint(args.config)
+    checkpoint = args.checkpoint or chosen_checkpoint(args.config)
     check_tested(checkpoint)
     announce(options.config, options.launcher)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
+    from lesionseg.inference import PostProcessing
 
-    tested = evaluate(options, checkpoint, tta=args.tta, out=args.out, show_dir=args.show_dir, overwrite=args.overwrite)
+    tested = evaluate(
+        options,
+        checkpoint,
+        tta=args.tta,
+        out=args.out,
+        show_dir=args.show_dir,
+        overwrite=args.overwrite,
+        postprocess=PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest),
+    )
     if not tested.table:
         return
     print(score_table(tested.table))

@@ -34,6 +34,7 @@ from lesionseg.evaluation.results import ImageResult
 from lesionseg.files import real_path
 from lesionseg.inference import finder_model  # noqa: F401  Registers the model of `_use_finder`.
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
+from lesionseg.inference.postprocess import PostProcessing
 
 # What a test needs nothing of.
 _OF_TRAINING = (
@@ -66,6 +67,7 @@ def evaluate(
     out: str | None = None,
     show_dir: str | None = None,
     overwrite: bool = False,
+    postprocess: PostProcessing | None = None,
 ) -> Evaluation:
     """Score a model on the config's test set, and write the report.
 
@@ -80,6 +82,8 @@ def evaluate(
         out: folder for the predicted masks, named as the challenge wants them.
         show_dir: folder for a picture of every image with both outlines.
         overwrite: replace the report in the work_dir, whatever it is of, and what is in `out` and `show_dir`.
+        postprocess: what is done to the predicted masks before they are scored; COCO's scores are of the instances as
+            they were found.
 
     Raises:
         DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set or the model cannot be
@@ -90,11 +94,17 @@ def evaluate(
         0.91
     """
     with screen.calm(options.verbose, options.launcher):
-        return _evaluate(options, model, tta, out, show_dir, overwrite)
+        return _evaluate(options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing())
 
 
 def _evaluate(
-    options: Options, model: str, tta: bool, out: str | None, show_dir: str | None, overwrite: bool
+    options: Options,
+    model: str,
+    tta: bool,
+    out: str | None,
+    show_dir: str | None,
+    overwrite: bool,
+    postprocess: PostProcessing,
 ) -> Evaluation:
     check_tested(model)
     cfg = load_config(options)
@@ -122,11 +132,14 @@ def _evaluate(
         with told_as_misfit(options.config), _no_log_without_scores(cfg.work_dir, existed):
             runner = _TestRunner.from_cfg(cfg)
             tell_test(runner, model)
+            metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
+            metric.postprocess = postprocess.apply
             scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
-        metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
         notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
+        if steps := postprocess.describe():
+            notes.append(f"Before they were scored, masks were changed: {steps}.")
         coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
         annotations = next(
             (settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None

@@ -33,7 +33,7 @@ def config_path(given: str) -> str:
     return find_config(given)
 
 
-def tested_checkpoint(work_dir: str | PathLike) -> str:
+def chosen_checkpoint(work_dir: str | PathLike) -> str:
     """The checkpoint of a training that is meant where only its work_dir is named: the best one, or else the last.
 
     Raises:

@@ -1,7 +1,7 @@
 """The metric that MMEngine runs: official per-image scores and pooled ones, on original pixels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class LesionMetric(BaseMetric):
         kwargs: as for BaseMetric.
 
     Attributes:
+        postprocess: what is done to every predicted mask before it is measured, (H, W) bool -> (H, W) bool.
         table: after `evaluate`, on the main process, one row per image, sorted by id.
     """
 
@@ -69,6 +70,7 @@ class LesionMetric(BaseMetric):
         self.instances = instances
         self.min_score = min_score
         self.out_dir = out_dir
+        self.postprocess: Callable[[np.ndarray], np.ndarray] | None = None
         self.table: list[ImageResult] = []
         self._of_instances = False
 
@@ -141,6 +143,8 @@ class LesionMetric(BaseMetric):
         finding: str = "",
         label: Label | None = None,
     ) -> ImageResult:
+        if self.postprocess:
+            prediction = self.postprocess(prediction)
         for name, mask in (("truth", truth), ("prediction", prediction)):
             _check_size(mask, name, sample)
         counts = Confusion.from_masks(truth, prediction)

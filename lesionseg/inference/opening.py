@@ -11,7 +11,7 @@ from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
 from lesionseg.engine.families import family_for
 from lesionseg.engine.screen import screen
-from lesionseg.engine.work_dir import config_path, tested_checkpoint
+from lesionseg.engine.work_dir import chosen_checkpoint, config_path
 from lesionseg.errors import DataError
 from lesionseg.late_imports import late_imports
 
@@ -95,7 +95,7 @@ def find_paths(
     config = config_path(str(model))
     if Path(config).suffix == ".py" and not is_onnx(model):
         if checkpoint is None and os.path.isdir(model):
-            checkpoint = tested_checkpoint(model)
+            checkpoint = chosen_checkpoint(model)
         if checkpoint is None:
             raise DataError(f"{model}: a config alone has no weights, expected a checkpoint, too. Add the .pth file.")
         Options(config).check_path()

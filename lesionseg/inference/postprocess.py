@@ -49,6 +49,16 @@ class PostProcessing:
         if not 0 <= self.min_area < float("inf"):
             raise DataError(f"min_area: {self.min_area}, expected a number from 0. Correct it.")
 
+    def describe(self) -> str:
+        """What is done, for whoever reads the scores of such masks; nothing where that is nothing."""
+        steps = [
+            f"the edge smoothed ({self.smooth:g})" if self.smooth else "",
+            "holes filled" if self.fill_holes else "",
+            f"components below {self.min_area:g} dropped" if self.min_area else "",
+            "only the largest component kept" if self.largest else "",
+        ]
+        return ", ".join(filter(None, steps))
+
     def apply(self, mask: np.ndarray) -> np.ndarray:
         """Process a mask: (H, W) bool -> (H, W) bool. The given one is not changed."""
         if self.smooth:

@@ -46,6 +46,22 @@ def test_a_submission_is_scored(submission, isic_folder, tmp_path):
     assert again.provenance["dataset_sha256"] == report["provenance"]["dataset_sha256"]
 
 
+def test_masks_are_post_processed_before_they_are_scored(submission, isic_folder, tmp_path):
+    for path in submission.iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        mask[0, 0] = 255 if mask.any() else 0  # A speck, where there is no lesion.
+        cv2.imwrite(str(path), mask)
+    arguments = [MASK2FORMER, str(submission), "--cfg-options", f"data_root={isic_folder}"]
+    for name, flags in (("as they are", []), ("largest", ["--largest", "--fill-holes"])):
+        assert load_tool("test").main([*arguments, "--work-dir", str(tmp_path / name), *flags]) == 0
+    before, after = (Report.read(tmp_path / name) for name in ("as they are", "largest"))
+    assert before.per_image["jaccard"] < after.per_image["jaccard"] == 4 / 5
+    assert before.notes == []
+    assert after.notes == [
+        "Before they were scored, masks were changed: holes filled, only the largest component kept."
+    ]
+
+
 def test_a_method_without_learning_is_scored(isic_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What lies at that name is `./otsu-blue`, and results may go there.

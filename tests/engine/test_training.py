@@ -14,6 +14,7 @@ from helpers import MASK2FORMER, ROOT, load_tool, torchrun
 
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
+from lesionseg.evaluation.report_file import Report
 from lesionseg.pixels.masks import read_mask
 
 LENGTH = 6
@@ -143,6 +144,17 @@ def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, ca
         "Averaged over flipped copies of each image."
     ]
     assert "per image (mean over images, official)" in capsys.readouterr().out
+
+
+def test_a_work_dir_is_enough_to_test_and_to_predict(trained, isic_folder, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "moved")
+    assert load_tool("test").main([str(folder), "--split", "validation"]) == 0
+    report = Report.read(folder)
+    assert report.provenance["checkpoint"] == str(next(folder.glob("best_*.pth")))
+    assert "scored 3 images" in capsys.readouterr().out
+    arguments = [str(folder), str(isic_folder), "--split", "validation", "--out", str(tmp_path / "masks")]
+    assert load_tool("predict").main(arguments) == 0
+    assert len(list((tmp_path / "masks").glob("*_segmentation.png"))) == 3
 
 
 def test_the_report_of_another_test_is_not_replaced(trained, tested, isic_folder, tmp_path, capsys):
