@@ -37,7 +37,8 @@ def quickstart(release: Path | None, work_dir: Path, verbose: bool = False) -> N
     flags, root = ["--overwrite", *(["--verbose"] if verbose else [])], f"data_root={data}"
     _run("train.py", config, "--work-dir", model, *flags, "--cfg-options", root)
     checkpoint = model / (model / "last_checkpoint").read_text().strip().rsplit("/", 1)[-1]
-    _run("test.py", config, checkpoint, "--work-dir", model, *flags, "--cfg-options", root, *_test_split(data))
+    split = _tested_split(data)
+    _run("test.py", config, checkpoint, "--work-dir", model, *flags, "--split", split, "--cfg-options", root)
     print(
         f"\nmean Dice {Report.read(model).per_image['dice']:.3f} over images that the model has not seen; look at\n"
         f"  {model / 'contact_sheet.jpg'}  best, median and worst images with both outlines\n"
@@ -60,14 +61,11 @@ def _check_splits(release: Path) -> None:
         )
 
 
-def _test_split(data: Path) -> list[str]:
+def _tested_split(data: Path) -> str:
     if (data / "images" / "test").is_dir():
-        return []
+        return "test"
     print(f"{data}: the release has no test split, so the validation images are scored, which chose nothing here")
-    return [
-        "test_dataloader.dataset.data_prefix.img_path=images/validation",
-        "test_dataloader.dataset.data_prefix.seg_map_path=annotations/validation",
-    ]
+    return "validation"
 
 
 def _run(name: str, *arguments: str | Path | int) -> None:
