@@ -153,6 +153,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=MASK_ENDING,
         help="what ends the names of masks; those without it are taken as they are (default: %(default)s)",
     )
+    pairs.add_argument(
+        "--allow-unlabelled",
+        action="store_true",
+        help="images may be without a mask: they go to images/unlabelled, for predictions and pre-training",
+    )
 
     marked = parser.add_argument_group("--layout marked")
     marked.add_argument(
@@ -172,7 +177,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--split",
         metavar="F,F[,F]",
         type=_fractions,
-        help="two fractions are training,validation, three are training,validation,test "
+        help="two fractions are training,validation, three are training,validation,test, and 0,0,1 is all test "
         "(default: the official split, or all training)",
     )
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
@@ -236,6 +241,7 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         "images": [PAIRS, MARKED],
         "masks": [PAIRS, MARKED],
         "mask_suffix": [PAIRS, MARKED],
+        "allow_unlabelled": [PAIRS],
         "threshold": [MARKED],
         "fill_outlines": [MARKED],
         "foreground": [ISIC, PAIRS],
@@ -304,14 +310,14 @@ def _fractions(text: str) -> dict[str, Fraction]:
     """Fraction reads 0.7,0.15,0.15 without rounding, so they sum to 1 exactly."""
     # Fraction would also read 1e999999999, in hours.
     if not re.fullmatch("[0-9./, ]{1,100}", text):
-        raise argparse.ArgumentTypeError(f"{text} is not two or three positive fractions that sum to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not two or three fractions that sum to 1")
     try:
         fractions = [Fraction(number) for number in text.split(",")]
     except (ValueError, ZeroDivisionError):
         fractions = []
-    if not 2 <= len(fractions) <= 3 or sum(fractions) != 1 or min(fractions) <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not two or three positive fractions that sum to 1")
-    return dict(zip(SPLITS, fractions, strict=False))
+    if not 2 <= len(fractions) <= 3 or sum(fractions) != 1:
+        raise argparse.ArgumentTypeError(f"{text} is not two or three fractions that sum to 1")
+    return {split: fraction for split, fraction in zip(SPLITS, fractions, strict=False) if fraction}
 
 
 if __name__ == "__main__":

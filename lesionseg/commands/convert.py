@@ -32,6 +32,7 @@ class Conversion:
         year: of a release.
         splits: the only ones to take; None for all that are there.
         images, masks, mask_suffix: of any images and masks, or of photographs as taken and as marked.
+        allow_unlabelled: whether images may be without a mask; they go to images/unlabelled.
         threshold, fill_outlines: of marked photographs, as `lesionseg.pixels.marking.Marking` takes them; findings that
             `threshold` does not name have those of `lesionseg.data.release.layouts.marked`.
         split: split -> its share of the images; None leaves the splits as they are.
@@ -55,6 +56,7 @@ class Conversion:
     images: str | None = None
     masks: str | None = None
     mask_suffix: str = MASK_ENDING
+    allow_unlabelled: bool = False
     threshold: Mapping[str, int | None] = field(default_factory=dict)
     fill_outlines: bool = False
     split: Mapping[str, Fraction] | None = None
@@ -154,7 +156,7 @@ def _listed(job: Conversion) -> Iterator[Listing]:
 
 def _list(job: Conversion, stack: ExitStack) -> Listing:
     if job.layout == PAIRS:
-        return find_pairs(job.raw, job.images, job.masks, job.mask_suffix)
+        return find_pairs(job.raw, job.images, job.masks, job.mask_suffix, job.allow_unlabelled)
     if job.layout == MARKED:
         listing = find_marked(job.raw, job.images, job.masks, job.mask_suffix)
         findings = sorted({pair.finding.lower() for pair in listing.pairs} - {""})

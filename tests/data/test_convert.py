@@ -301,10 +301,10 @@ def test_help_is_at_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "0.7,0.2"], "0.7,0.2 is not two or three positive fractions that sum to 1"),
-        (["--split", "1"], "is not two or three positive fractions"),
-        (["--split", "1,0"], "is not two or three positive fractions"),
-        (["--split", "a,b"], "is not two or three positive fractions"),
+        (["--split", "0.7,0.2"], "0.7,0.2 is not two or three fractions that sum to 1"),
+        (["--split", "1"], "is not two or three fractions"),
+        (["--split", "0,0,0"], "is not two or three fractions"),
+        (["--split", "a,b"], "is not two or three fractions"),
         (["--splits", "train"], "train is not a list of training,validation,test"),
         (["--short-edge", "0"], "--short-edge"),
         (["--workers", "-1"], "--workers"),

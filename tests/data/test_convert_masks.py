@@ -120,7 +120,7 @@ def test_one_lesion_at_the_border_is_not_asked_about(tmp_path, out, run):
         (["--foreground", "1,alpha"], "'1,alpha', expected alpha alone"),
         (["--foreground", "alpha", "--background", "0"], "--background: 0, expected none where alpha tells the lesion"),
         (["--foreground", "1-3", "--background", "3"], "--background: 3, expected nothing of what is lesion, 1,2,3"),
-        (["--split", "1e999999999,1"], "1e999999999,1 is not two or three positive fractions"),
+        (["--split", "1e999999999,1"], "1e999999999,1 is not two or three fractions"),
         (["--seed", "1"], "--seed needs --split"),
         (["--mask-suffix", "_lesion"], "--mask-suffix needs --layout pairs"),
         (["--layout", "pairs", "--images", ""], "--images: it is blank, expected a name"),

@@ -132,3 +132,19 @@ def test_other_files_are_told(tmp_path):
     write_folder(tmp_path / "images", {"a.jpg": image_bytes(0), "a.json": b"{}", ".DS_Store": b""})
     write_folder(tmp_path / "masks", {"a.png": mask_bytes(0)})
     assert find_pairs(tmp_path).notes == [f"{tmp_path / 'images'}: left out 1 files that are no picture (a.json)"]
+
+
+def test_images_may_be_without_masks_where_that_is_said(tmp_path):
+    write(tmp_path, "images/1/a.jpg", "images/1/b.jpg", "images/c.png", "masks/1/a.png")
+    (fault,) = find_pairs(tmp_path).faults
+    assert "2 of 3 images have no mask (1/b, c)" in fault
+    assert "Images may be without masks with --allow-unlabelled." in fault
+    listing = find_pairs(tmp_path, allow_unlabelled=True)
+    assert ids(listing) == {"1/a": ("1/a.jpg", "1/a.png")}
+    assert [found.id for found in listing.unlabelled] == ["1/b", "c"]
+
+
+def test_masks_without_images_stay_a_fault(tmp_path):
+    write(tmp_path, "images/a.jpg", "masks/a.png", "masks/b.png")
+    (fault,) = find_pairs(tmp_path, allow_unlabelled=True).faults
+    assert "1 of 2 masks have no image (b)" in fault

@@ -8,13 +8,14 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from lesionseg.data.names import LONGEST_NAME, is_too_long, with_finding
-from lesionseg.data.release.convert_image import Job, Reading, Result, convert_image, link_file
+from lesionseg.data.release.convert_image import Job, Reading, Result, convert_image, link_file, place_unlabelled
 from lesionseg.data.release.data_set_folder import Record, check_apart, mask_path, whole_folder, write_lists
-from lesionseg.data.release.listing import Listing, Pair
+from lesionseg.data.release.listing import UNLABELLED, Found, Listing, Pair
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clone_file, written_path
 from lesionseg.pixels.pictures import quiet_opencv
@@ -26,7 +27,7 @@ class Made:
     """What a conversion has made.
 
     Attributes:
-        pairs: split -> how many pairs of an image and a mask.
+        pairs: split -> how many pairs of an image and a mask; and how many images without one are `unlabelled`.
         files: "copied", "hard-linked", "unpacked", "shrunk" or "rewritten" -> how many files.
         warnings: what is odd about the data though not wrong, a line each.
     """
@@ -76,7 +77,7 @@ def convert(
     reading = reading or Reading()
     out = written_path(out)
     check_apart(listing.roots, out)
-    _check_lengths(listing.pairs)
+    _check_lengths(listing)
     with whole_folder(out, overwrite) as folder, quiet_opencv(threads=1):
         jobs = [
             Job(
@@ -88,11 +89,14 @@ def convert(
             )
             for (split, _), pairs in groupby(listing.pairs, lambda pair: (pair.split, pair.id))
         ]
-        if not listing.faults:
+        target = None if listing.faults else folder
+        if target:
             _check_space(jobs, out, folder)
-            _make_folders(folder, listing.pairs)
+            _make_folders(folder, listing.pairs, listing.unlabelled)
         results = list(map_files(convert_image, jobs, "converting", workers))
-        faults = [*listing.faults, *fault_lines(results, listing.pairs)] or _odd_wholes(results, listing, reading)
+        place = partial(place_unlabelled, folder=target, link=link, reading=reading)
+        placed = list(map_files(place, listing.unlabelled, "copying images without masks", workers))
+        faults = [*listing.faults, *fault_lines([*results, *placed], listing)] or _odd_wholes(results, listing, reading)
         if faults:
             raise DataError(*faults)
         records = [record for result in results for record in result.records]
@@ -102,18 +106,20 @@ def convert(
             from lesionseg.data.release.marks_sheet import SHEET, marks_sheet
 
             (folder / SHEET).write_bytes(marks_sheet(listing.pairs, reading, workers))
+    unlabelled = {UNLABELLED: len(placed)} if placed else {}
     return Made(
-        dict(Counter(record.split for record in records)),
-        dict(Counter(file for result in results for file in result.files)),
+        dict(Counter(record.split for record in records)) | unlabelled,
+        dict(Counter(file for result in [*results, *placed] for file in result.files)),
         _warnings(out, records, reading.marking is not None),
     )
 
 
-def _check_lengths(pairs: Sequence[Pair]) -> None:
+def _check_lengths(listing: Listing) -> None:
+    ids = [each.id for each in (*listing.pairs, *listing.unlabelled)]
     # A mask may get a longer ending than it has.
-    if long := [pair.id[:50] for pair in pairs if is_too_long(f"{pair.id}.tiff")]:
+    if long := [id[:50] for id in ids if is_too_long(f"{id}.tiff")]:
         raise DataError(
-            f"{pairs[0].image.part}: {len(long)} of {len(pairs)} names are too long ({first_names(long)}), expected at "
+            f"{listing.roots[0]}: {len(long)} of {len(ids)} names are too long ({first_names(long)}), expected at "
             f"most {LONGEST_NAME} bytes with ending, {LONGEST_NAME - 5} without. Shorten them."
         )
 
@@ -154,15 +160,17 @@ def _shares_blocks(jobs: Sequence[Job], part: Path, folder: Path) -> bool:
         tried.unlink(missing_ok=True)
 
 
-def _make_folders(folder: Path, pairs: Sequence[Pair]) -> None:
+def _make_folders(folder: Path, pairs: Sequence[Pair], unlabelled: Sequence[Found]) -> None:
     images = {Path("images", pair.split, pair.id).parent for pair in pairs}
+    images |= {Path("images", UNLABELLED, found.id).parent for found in unlabelled}
     for path in images | {Path(mask_path(pair.split, pair.finding, pair.id)).parent for pair in pairs}:
         (folder / path).mkdir(parents=True, exist_ok=True)
 
 
-def fault_lines(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
-    """Tell what is wrong with the files of the pairs, a line for each kind of fault in a part."""
-    totals = Counter(source.part for pair in pairs for source in (pair.image, pair.mask))
+def fault_lines(results: Sequence[Result], listing: Listing) -> list[str]:
+    """Tell what is wrong with the files of a listing, a line for each kind of fault in a part."""
+    totals = Counter(source.part for pair in listing.pairs for source in (pair.image, pair.mask))
+    totals.update(found.source.part for found in listing.unlabelled)
     names = defaultdict(list)
     for fault in (fault for result in results for fault in result.faults):
         names[fault.part, fault.fact, fault.expectation].append(fault.name)

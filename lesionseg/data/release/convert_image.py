@@ -11,7 +11,7 @@ import numpy as np
 
 from lesionseg.data.names import usual_suffix
 from lesionseg.data.release.data_set_folder import Record, mask_path
-from lesionseg.data.release.listing import Pair
+from lesionseg.data.release.listing import UNLABELLED, Found, Pair
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError
 from lesionseg.files import clone_file
@@ -98,14 +98,42 @@ def convert_image(job: Job) -> Result:
     Raises:
         OSError: a file cannot be written.
     """
+    return _within_memory(partial(_try_image, job), job.pairs[0].image)
+
+
+def _within_memory(convert: Callable[[], Result], image: Source) -> Result:
+    """Convert an image; what the memory does not hold is a fault of it."""
     try:
-        return _try_image(job)
+        return convert()
     except (MemoryError, cv2.error) as error:
         if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
             raise
-        image = job.pairs[0].image
         expectation = "fewer pixels. Convert with --workers 1, shrink the picture, or end other programs."
         return Result(faults=(Fault(image.part, "more than the free memory holds", expectation, image.name),))
+
+
+def place_unlabelled(found: Found, folder: Path | None, link: bool, reading: Reading) -> Result:
+    """Check an image without masks, and put it into the data set folder as it is; from any thread.
+
+    Args:
+        found: the image.
+        folder: the data set folder; None checks only.
+        link: whether the file is hard-linked in place of being copied.
+        reading: how the picture is read.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def place() -> Result:
+        faults: list[Fault] = []
+        data, image = _decode(found.source, reading.decode_image, reading.max_pixels, faults)
+        if image is None or folder is None:
+            return Result(faults=tuple(faults))
+        path = folder / "images" / UNLABELLED / f"{found.id}{usual_suffix(found.source.name)}"
+        return Result(files=(_place(found.source, data, path, link),))
+
+    return _within_memory(place, found.source)
 
 
 def _try_image(job: Job) -> Result:

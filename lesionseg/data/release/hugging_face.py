@@ -95,7 +95,7 @@ def write_hugging_face(
     ]
     with whole_folder(out, overwrite, holds=ID2LABEL) as folder, quiet_opencv(threads=1):
         checked = list(map_files(partial(_read, classes=classes), jobs, "reading", workers))
-        faults = [*listing.faults, *fault_lines([result for result, _ in checked], listing.pairs)]
+        faults = [*listing.faults, *fault_lines([result for result, _ in checked], listing)]
         if faults:
             raise DataError(*faults)
         rows = [row for _, row in checked if row]

@@ -11,6 +11,8 @@ from lesionseg.data.sources import Source
 from lesionseg.errors import first_names
 
 SPLITS = ("training", "validation", "test")
+# The folder of images without masks, beside those of the splits.
+UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ class Listing:
         pairs: images with their masks, in the order of split and id.
         faults: what keeps the input from being converted, a line each.
         notes: what the user should know, a line each.
+        unlabelled: images without a mask, where that is no fault.
     """
 
     roots: list[Path]
     pairs: list[Pair] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unlabelled: list[Found] = field(default_factory=list)
 
     def match(
         self,
@@ -65,6 +69,7 @@ class Listing:
         expected: tuple[str, str],
         advice: str,
         kinds: tuple[str, str] = ("image", "mask"),
+        allow_unlabelled: bool = False,
     ) -> None:
         """Add the pairs of one split, and a fault for what occurs twice or has no partner.
 
@@ -76,11 +81,15 @@ class Listing:
             expected: the name that an image should have, and a mask.
             advice: the next step where something is missing.
             kinds: what a message calls both.
+            allow_unlabelled: whether images may be without a mask.
         """
         image_of, mask_of = (self._one_a_name(named) for named in (images, masks))
         image_name = {name: name if name in image_of else _Name(name.id) for name in mask_of}
         without_image = {name for name in mask_of if image_name[name] not in image_of}
         without_mask = image_of.keys() - image_name.values()
+        if allow_unlabelled:
+            self.unlabelled += [Found(name.id, image_of[name]) for name in sorted(without_mask)]
+            without_mask = set()
         for which, place, found, others, missing in (
             (0, images, image_of, mask_of, without_image),
             (1, masks, mask_of, image_of, without_mask),

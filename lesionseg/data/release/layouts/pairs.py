@@ -30,11 +30,16 @@ class Files(NamedTuple):
     images: Named
     masks: Named
 
-    def match(self, expected: tuple[str, str], kinds: tuple[str, str] = ("image", "mask")) -> Listing:
+    def match(
+        self,
+        expected: tuple[str, str],
+        kinds: tuple[str, str] = ("image", "mask"),
+        allow_unlabelled: bool = False,
+    ) -> Listing:
         """Pair them; where not one id agrees, because sub-folders differ, by their file names alone.
 
         Args:
-            expected, kinds: see `Listing.match`.
+            expected, kinds, allow_unlabelled: see `Listing.match`.
         """
         images, masks = self.images, self.masks
         ids = [{file.id for file in named.sources} for named in (images, masks)]
@@ -48,11 +53,19 @@ class Files(NamedTuple):
                 for named in (images, masks)
             )
         advice = "Check --images, --masks and --mask-suffix, or complete the folders."
-        self.listing.match("training", images, masks, expected, advice, kinds)
+        if kinds[1] == "mask" and not allow_unlabelled:
+            advice = f"{advice} Images may be without masks with --allow-unlabelled."
+        self.listing.match("training", images, masks, expected, advice, kinds, allow_unlabelled)
         return self.listing
 
 
-def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, mask_suffix: str = "") -> Listing:
+def find_pairs(
+    raw: Path,
+    images: str | None = None,
+    masks: str | None = None,
+    mask_suffix: str = "",
+    allow_unlabelled: bool = False,
+) -> Listing:
     """List the pairs of two folder trees, or of one tree that holds both; see `find_files`.
 
     Where not one path agrees, because images and masks are sorted into different sub-folders, both go by their file
@@ -68,7 +81,8 @@ def find_pairs(raw: Path, images: str | None = None, masks: str | None = None, m
         ['a', 'b']
     """
     files = find_files(raw, images, masks, mask_suffix)
-    return files.match(("<id>.jpg or another picture", f"<id>{mask_suffix}.png or another picture"))
+    expected = ("<id>.jpg or another picture", f"<id>{mask_suffix}.png or another picture")
+    return files.match(expected, allow_unlabelled=allow_unlabelled)
 
 
 def find_files(raw: Path, images: str | None = None, masks: str | None = None, mask_suffix: str = "") -> Files:
