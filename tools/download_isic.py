@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(download.LICENCE_NOTE)
     print(
         f"{args.out} holds {len(archives)} archives, {len(fetched)} of them fetched now; "
-        f"next: python tools/convert_isic.py {args.out} data/ISIC"
+        f"next: uv run tools/convert_isic.py {args.out} data/ISIC --short-edge 512"
     )
 
 

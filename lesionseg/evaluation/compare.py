@@ -155,8 +155,7 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
         >>> rows[1].differences["jaccard"].mean
         0.125
     """
-    faults = [fault for test in tests[1:] if (fault := _other_images(test, tests[0]))]
-    if faults := faults or _other_instances(tests):
+    if faults := _of_other_images(tests) or _other_instances(tests):
         raise DataError(*faults)
     scores = np.stack([test.scores for test in tests], axis=1)
     # Every resample draws the same images for all tests, which makes the differences paired.
@@ -214,6 +213,21 @@ def _difference(values: np.ndarray, means: np.ndarray, strata: Sequence[np.ndarr
     return Difference(stratified_mean(values, strata), *_interval(means), better, worse, len(values) - better - worse)
 
 
+def _of_other_images(tests: Sequence[FinishedTest]) -> list[str]:
+    """Say which tests were not made on the images of most others, or of the first where no more agree."""
+    groups: list[list[FinishedTest]] = []
+    for test in tests:
+        same = next((group for group in groups if not _other_images(test, group[0])), None)
+        if same is None:
+            groups.append(same := [])
+        same.append(test)
+    # Of groups of one size, the first one counts.
+    most = max(groups, key=len)
+    faults = [_other_images(test, most[0]) for group in groups if group is not most for test in group]
+    advice = f" Or leave it out, and compare the {len(most)} others." if len(faults) == 1 < len(most) else ""
+    return [f"{fault}{advice}" for fault in faults]
+
+
 def _other_images(test: FinishedTest, reference: FinishedTest) -> str | None:
     """Say in what the measured images or their true masks differ from the reference's; None where in nothing."""
     facts = []
@@ -267,7 +281,9 @@ def _remarks(test: FinishedTest, reference: FinishedTest) -> str:
     if own["checkpoint_sha256"] != others["checkpoint_sha256"] and own["config"] != NO_CONFIG:
         facts.append(f"other checkpoint {Path(own['checkpoint']).name}")
     # Whose operators and which versions stand in the reports, for those whom a small difference puzzles.
-    if any(own.get(name) != others.get(name) for name in ("operators", "versions")):
+    if own.get("operators") != others.get("operators") and own["config"] != NO_CONFIG:
+        facts.append(f"computed by {own['operators']}" if own.get("operators") else "other operators")
+    if own.get("versions") != others.get("versions"):
         facts.append("other versions of the software")
     if test.report.coco and not test.annotations:
         facts.append("COCO scores of unknown true instances")

@@ -1,9 +1,11 @@
 """One class, one call: an image in, its lesion out, by PyTorch, by an exported model alone, or by another method."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from lesionseg.inference.runtimes.model import Model
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.pictures import MAX_PIXELS, read_image
 from lesionseg.system_errors import describe_system_error
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 
 class Segmenter:
@@ -88,12 +93,12 @@ class Segmenter:
         model = card.properties() if card else str(getattr(self.finder, "folder", type(self.finder).__name__))
         return dict(model=model, tta=getattr(self.finder, "tta", False), masks=asdict(self.postprocess))
 
-    def predict(self, image: str | PathLike | np.ndarray) -> Prediction:
+    def predict(self, image: "str | PathLike | np.ndarray | PIL.Image.Image") -> Prediction:
         """Find the lesion in one image.
 
         Args:
-            image: a picture file of any type, or (H, W, 3) uint8 with the channels blue, green, red, as
-                `cv2.imread` gives them.
+            image: a picture file of any type; (H, W, 3) uint8 with the channels blue, green, red, as `cv2.imread`
+                gives them; or a picture of Pillow.
 
         Raises:
             DataError: the file cannot be read, or the array is no such image.
@@ -118,7 +123,9 @@ class Segmenter:
             write_bytes(output_path, encode_mask(mask))
         return np.where(mask, np.uint8(255), np.uint8(0))
 
-    def predict_batch(self, images: Sequence[str | PathLike | np.ndarray | Image]) -> list[Prediction]:
+    def predict_batch(
+        self, images: "Sequence[str | PathLike | np.ndarray | PIL.Image.Image | Image]"
+    ) -> list[Prediction]:
         """Find the lesions in several images, in one run of the model if they are of one size; see `predict`.
 
         Of no images, it finds nothing: an empty list.
@@ -134,8 +141,8 @@ class Segmenter:
         return replace(found, mask=np.any([part.mask for part in findings.values()], axis=0), findings=findings)
 
 
-def as_image(image: str | PathLike | np.ndarray | Image) -> Image:
-    """Read a picture file, or check an array of (H, W, 3) uint8 BGR.
+def as_image(image: "str | PathLike | np.ndarray | PIL.Image.Image | Image") -> Image:
+    """Read a picture file, turn a picture of Pillow upright, or check an array of (H, W, 3) uint8 BGR.
 
     Raises:
         DataError: the file cannot be read, or the array is no such image.
@@ -147,9 +154,14 @@ def as_image(image: str | PathLike | np.ndarray | Image) -> Image:
             return Image(read_image(image, MAX_PIXELS), image_id(Path(image).name))
         except OSError as error:
             raise DataError(describe_system_error(error)) from error
+    # Who has such a picture has loaded Pillow, which is not needed otherwise.
+    if "PIL.Image" in sys.modules and isinstance(image, sys.modules["PIL.Image"].Image):
+        from PIL import ImageOps
+
+        return Image(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1].copy())
     if not isinstance(image, np.ndarray):
         raise DataError(
-            f"image: {type(image).__name__}, expected the path of a picture or an array. cv2.imread gives None for "
+            f"image: {type(image).__name__}, expected a path, an array or a picture of Pillow. cv2.imread gives None for "
             "what it cannot read: give the path in its place, and what is wrong with the file is told."
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:

@@ -206,7 +206,7 @@ def test_remarks_tell_what_may_differ(finish):
     assert [row.remarks for row in rows] == [
         "A note",
         "Averaged over flipped copies",
-        "other config n; other checkpoint n.pth; other versions of the software; Union of detections; Another",
+        "other config n; other checkpoint n.pth; computed by mmcv._ext; Union of detections; Another",
     ]
     assert "Averaged over flipped copies |" in comparison_markdown(rows)
     assert "Averaged over flipped copies" in comparison_text(rows, 200)

@@ -29,6 +29,15 @@ def test_other_images_are_refused_and_named(finish):
     assert "shared images" not in message
 
 
+def test_one_test_of_other_images_among_several_is_to_be_left_out(finish):
+    others = [finish("first"), finish("third", SECOND)]
+    odd = finish("second", [*SECOND[1:], result("e", 4)], dataset_sha256="2" * 64)
+    for work_dirs in ([others[0], odd, others[1]], [odd, *others]):
+        message = refusal(*work_dirs)
+        assert message.startswith(f"{odd}: not made on the images of {others[0]}: ")
+        assert message.endswith("Or leave it out, and compare the 2 others.")
+
+
 def test_of_many_other_images_five_are_named(finish):
     first = finish("first", [*FIRST, *(result(f"e{number}", 4) for number in range(9))])
     assert f"9 of 13 images only in {first} (e0, e1, e2, e3, e4 and 4 more)" in refusal(first, finish("second"))

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from drawn_models import CARD, instance_model, semantic_model
 from helpers import draw_pair
@@ -71,6 +72,15 @@ def test_one_function_does_it_all(model, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "new" / "mask.png"), truth)
     segmenter = Segmenter(model, postprocess=PostProcessing(min_area=0.99))
     assert not segmenter.predict_mask(str(tmp_path / "a.png")).any()
+
+
+def test_pictures_of_pillow_are_taken_upright(model):
+    image, truth = draw_pair(6)
+    upright = PIL.Image.fromarray(image[..., ::-1])
+    assert np.array_equal(Segmenter(model).predict(upright).mask, truth > 0)
+    lying = upright.convert("RGBA").transpose(PIL.Image.Transpose.ROTATE_90)
+    lying.getexif()[0x0112] = 6  # To be turned clockwise by a quarter.
+    assert np.array_equal(Segmenter(model).predict(lying).mask, truth > 0)
 
 
 def test_a_batch_is_its_images(model):
@@ -191,9 +201,12 @@ def test_arrays_that_are_no_images(model, array):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (None, r"^image: NoneType, expected the path of a picture or an array\. cv2\.imread gives None for what it"),
-        (7, r"^image: int, expected the path of a picture or an array\."),
-        ([[0]], r"^image: list, expected the path of a picture or an array\."),
+        (
+            None,
+            r"^image: NoneType, expected a path, an array or a picture of Pillow\. cv2\.imread gives None for what it",
+        ),
+        (7, r"^image: int, expected a path, an array or a picture of Pillow\."),
+        ([[0]], r"^image: list, expected a path, an array or a picture of Pillow\."),
         ("/nowhere.jpg", r"^/nowhere\.jpg: No such file or directory, expected a path that exists\. Check the path\.$"),
         ("/", r"^/: Is a directory, expected a file\. Choose another path"),
     ],
