@@ -161,8 +161,8 @@ def as_image(image: "str | PathLike | np.ndarray | PIL.Image.Image | Image") -> 
         return Image(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1].copy())
     if not isinstance(image, np.ndarray):
         raise DataError(
-            f"image: {type(image).__name__}, expected a path, an array or a picture of Pillow. cv2.imread gives None for "
-            "what it cannot read: give the path in its place, and what is wrong with the file is told."
+            f"image: {type(image).__name__}, expected a path, an array or a picture of Pillow. cv2.imread gives None "
+            "for what it cannot read: give the path in its place, and what is wrong with the file is told."
         )
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(
