@@ -178,10 +178,11 @@ def told_scores(runner: Runner, metrics: dict[str, float]) -> list[str]:
     """Say what a validation found: the score that chooses the best checkpoint first, with the best so far."""
     told = []
     saving = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best), None)
-    chosen = [key for key in saving.key_indicators if key in metrics] if saving else []
+    choosing = saving.key_indicators if saving else []
+    chosen = [key for key in choosing if key in metrics]
     for key in chosen:
         info = runner.message_hub.runtime_info
-        best = info.get("best_score" if len(saving.key_indicators) == 1 else f"best_score_{key}")
+        best = info.get("best_score" if len(choosing) == 1 else f"best_score_{key}")
         is_best = best is None or best == metrics[key]
         told.append(f"{_score(key, metrics[key])} ({'best so far' if is_best else f'best so far {best:.3f}'})")
     others = [key for key in _SCORES if key in metrics] or list(metrics)[:_MOST_SCORES]

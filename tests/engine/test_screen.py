@@ -114,6 +114,15 @@ def test_what_is_brief_is_no_line_where_there_is_no_terminal(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_long_work_is_told_now_and_then_where_there_is_no_bar(is_terminal, capsys, monkeypatch):
+    monkeypatch.setattr("lesionseg.cli._SECONDS_A_LINE", 0)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    assert list(progress(range(2), 2, "checking")) == [0, 1]
+    assert capsys.readouterr().err == "checking 1 of 2\nchecking 2 of 2\n"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5900, "98 min"), (7380, "2 h 03 min")]
 )
