@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -19,14 +20,19 @@ main = load_tool("predict").main
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """Lets Ctrl-C, or another error, come when the model is asked for the image of this number."""
+    """Lets Ctrl-C, or another error, come when the model is asked for the image of this number.
 
-    def interrupt(number, error=KeyboardInterrupt):
+    With a folder, after the images before it, which are written behind, are in its table.
+    """
+
+    def interrupt(number, error=KeyboardInterrupt, folder=None):
         predict_batch, asked = Segmenter.predict_batch, []
 
         def stop(self, images):
             asked.append(images)
             if len(asked) == number:
+                while folder and len(table(folder)) < number - 1:
+                    time.sleep(0.01)
                 raise error
             return predict_batch(self, images)
 
@@ -43,7 +49,7 @@ def without_seconds(folder):
 def test_a_run_that_was_ended_is_taken_up(model, photos, tmp_path, capsys, interrupted, monkeypatch):
     assert main([str(model), str(photos), "--out", str(tmp_path / "whole"), "--overlay"]) == 0
     arguments = [str(model), str(photos), "--out", str(tmp_path / "out"), "--overlay"]
-    interrupted(4)
+    interrupted(4, folder=tmp_path / "out")
     assert main(arguments) == 130
     monkeypatch.undo()
     done = len(table(tmp_path / "out"))
