@@ -128,7 +128,7 @@ def train_table(rows: list[Row]) -> str:
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """Of a process of its own.
 
     Attributes:
@@ -142,17 +142,17 @@ class _Training:
     batch_size: float
 
 
-_training: _Training
+_training: Training
 
 
 def _prepare(options: Options, way: str) -> None:
     global _training
     logging.disable(logging.INFO)
     with told_as_misfit(options.config):
-        _training = _build(load_config(options), way)
+        _training = build_training(load_config(options), way)
 
 
-def _build(cfg: Config, way: str) -> _Training:
+def build_training(cfg: Config, way: str) -> Training:
     init_default_scope(cfg.default_scope)
     if way == STOCK:
         use_stock(cfg)
@@ -167,13 +167,13 @@ def _build(cfg: Config, way: str) -> _Training:
         preprocess = MODELS.build(cfg.model.data_preprocessor)
         batches = [lesions(**preprocess(batch, training=True)) for batch in batches]
         bfloat16 = cfg.optim_wrapper.type in ("AmpOptimWrapper", "Bfloat16OptimWrapper")
-        return _Training(build_peer(way, cfg, bfloat16), batches, batch_size)
+        return Training(build_peer(way, cfg, bfloat16), batches, batch_size)
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(get_device())
     model.train()
     if way == OURS:
         use_channels_last(model)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    return _Training(lambda batch: model.train_step(batch, optim_wrapper), batches, batch_size)
+    return Training(lambda batch: model.train_step(batch, optim_wrapper), batches, batch_size)
 
 
 def use_stock(cfg: Config) -> None:
