@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from lesionseg.models.mask2former_matching import MatchingCost, assign
 from lesionseg.models.pixel_decoder import positions_by_level
+from lesionseg.models.query_attention import attend
 
 
 @MODELS.register_module()
@@ -105,17 +106,12 @@ class LesionMask2FormerHead(Mask2FormerHead):
         queries = [query]
         for number, layer in enumerate(self.transformer_decoder.layers):
             keys, key_pos, small = levels[number % len(levels)]
-            ignored = self._embedding(query).detach() @ small < 0
+            seen = self._embedding(query).detach() @ small >= 0
             # A query that would look at nothing looks at everything.
-            ignored &= ~ignored.all(-1, keepdim=True)
-            query = layer(
-                query,
-                keys,
-                keys,
-                query_pos=query_pos,
-                key_pos=key_pos,
-                cross_attn_mask=ignored.repeat_interleave(self.num_heads, 0),
-            )
+            seen |= ~seen.any(-1, keepdim=True)
+            query = layer.norms[0](attend(layer.cross_attn, query, query_pos, keys, key_pos, seen))
+            query = layer.norms[1](attend(layer.self_attn, query, query_pos, query, query_pos))
+            query = layer.norms[2](layer.ffn(query))
             queries.append(query)
         return self.transformer_decoder.post_norm(torch.stack(queries)), features
 
