@@ -8,12 +8,12 @@ from lesionseg.errors import DataError, first_names
 from lesionseg.shipped import find_config
 
 
-def checkpoints(folder: str | Path) -> dict[int, Path]:
+def checkpoints(folder: str | PathLike) -> dict[int, Path]:
     """The checkpoints of a training in a folder by their iterations, in ascending order."""
     return _by_iteration(folder, "iter_")
 
 
-def best_checkpoints(folder: str | Path, score: str) -> list[Path]:
+def best_checkpoints(folder: str | PathLike, score: str) -> list[Path]:
     """The files that are or were the best checkpoint by a score, in the order of their iterations."""
     return list(_by_iteration(folder, re.escape(f"best_{score}_iter_".replace("/", "_"))).values())
 

@@ -48,8 +48,8 @@ class MatchingCost:
                 "train_cfg.assigner.match_costs: masks are compared in another way, expected use_sigmoid=True of "
                 "CrossEntropyLossCost, pred_act=True and naive_dice=True of DiceCost. Set these."
             )
-        weights = [by_type[kind].weight for kind in (ClassificationCost, CrossEntropyLossCost, DiceCost)]
-        return cls(*weights, dice.eps)
+        classification, entropy = (by_type[kind].weight for kind in (ClassificationCost, CrossEntropyLossCost))
+        return cls(classification, entropy, dice.weight, dice.eps)
 
     def __call__(self, scores: Tensor, masks: Tensor, labels: Tensor, truths: Tensor) -> Tensor:
         """Compute the costs.
