@@ -149,6 +149,8 @@ def requirement_faults(requirements: Iterable[str] | None, installed: Mapping[st
         wanted = f"{requirement.name}{requirement.specifier}"
         version = installed.get(re.sub(r"[-_.]+", "-", requirement.name).lower())
         optional = requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})
+        if requirement.name in OTHER_OPENCV and OPENCV in installed:
+            optional = True  # They give the same module.
         if version is None and not optional:
             faults.append(Fault(f"{requirement.name}: is not installed, expected {wanted}.", _install(wanted)))
         elif version is not None and not requirement.specifier.contains(version, prereleases=True):

@@ -43,6 +43,12 @@ def test_a_missing_package():
     ]
 
 
+def test_the_opencv_that_openmmlab_asks_for_may_be_the_headless_one():
+    required = ["opencv-python>=4.11,<5", "opencv-python-headless>=4.11,<5"]
+    assert environment.requirement_faults(required, {"opencv-python-headless": "4.12.0"}) == []
+    assert len(environment.requirement_faults(required, {})) == 2
+
+
 def test_a_wrong_version_also_of_an_optional_package():
     faults = environment.requirement_faults(REQUIREMENTS, {**GOOD, "torch": "2.14.1", "onnxruntime": "1.19.2"})
     assert [fault.what for fault in faults] == [

@@ -103,8 +103,8 @@ def _mask2former(cfg: Config) -> _Peer:
     depths, bottleneck = _RESNETS[cfg.model.backbone.depth]
     layer = head.transformer_decoder.layer_cfg
     model = Mask2FormerForUniversalSegmentation(
-        Mask2FormerConfig(
-            backbone_config=ResNetConfig(
+        Mask2FormerConfig(  # type: ignore[call-arg]  # Its parent takes num_labels.
+            backbone_config=ResNetConfig(  # type: ignore[call-arg]  # Out of a mixin it takes out_features.
                 depths=list(depths),
                 layer_type="bottleneck" if bottleneck else "basic",
                 hidden_sizes=[width * (4 if bottleneck else 1) for width in (64, 128, 256, 512)],

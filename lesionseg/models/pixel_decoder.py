@@ -56,7 +56,7 @@ def _attend(
     attention: nn.Module,
     query: Tensor,
     query_pos: Tensor,
-    sizes: Sequence[Sequence[int]],
+    sizes: list[int],
     centres: Tensor,
     scale: Tensor,
 ) -> Tensor:

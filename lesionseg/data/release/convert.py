@@ -115,7 +115,7 @@ def convert(
 
 
 def _check_lengths(listing: Listing) -> None:
-    ids = [each.id for each in (*listing.pairs, *listing.unlabelled)]
+    ids = [*(pair.id for pair in listing.pairs), *(found.id for found in listing.unlabelled)]
     # A mask may get a longer ending than it has.
     if long := [id[:50] for id in ids if is_too_long(f"{id}.tiff")]:
         raise DataError(
