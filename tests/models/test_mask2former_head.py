@@ -107,4 +107,6 @@ def test_losses_of_mixed_precision_are_float32_and_near_those(dtype):
     for name, loss in losses.items():
         assert loss.dtype == torch.float32, name
         assert loss > 0, name
-        torch.testing.assert_close(loss, expected[name], rtol=0.1, atol=0)
+        # Rounding may decide between two queries, whose classes are not alike.
+        if "loss_cls" not in name:
+            torch.testing.assert_close(loss, expected[name], rtol=0.05, atol=0)
