@@ -20,6 +20,7 @@ with screen.held_back(), late_imports():
     import lesionseg.engine.cpu_speed
     import lesionseg.engine.finite
     import lesionseg.engine.hooks
+    import lesionseg.engine.late_values
     import lesionseg.engine.parameter_groups
     import lesionseg.engine.resuming
     import lesionseg.engine.saving

@@ -192,7 +192,7 @@ def _add_hooks(cfg: Config) -> None:
     saving = dict(default.get("checkpoint") or {})
     if saving.get("type", "CheckpointHook") == "CheckpointHook":
         saving.update(type="ValidatedCheckpointHook")
-    cfg.default_hooks = dict(default, checkpoint=saving)
+    cfg.default_hooks = dict(runtime_info=dict(type="LateInfoHook")) | default | dict(checkpoint=saving)
 
 
 def _begin(runner: ResumableRunner) -> int | None:

@@ -9,12 +9,16 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from lesionseg.engine.late_values import is_late, is_looked_at
 from lesionseg.errors import DataError
 
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
     """Ends a training whose loss or weights are no longer finite, before they are saved.
+
+    On a GPU that is looked at after the first iteration, when the log is written and before a checkpoint is: weights
+    that are not finite never become so again.
 
     Float16 with a loss scale may overflow for a few steps, whose gradients MMEngine then leaves out; that is let be
     as long as the scale can still go down.
@@ -23,12 +27,22 @@ class FiniteHook(Hook):
         DataError: the training has diverged.
     """
 
+    def __init__(self) -> None:
+        self._begun = False
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if self._begun and is_late(runner) and not is_looked_at(runner, batch_idx):
+            return
+        self._begun = True
         loss = (outputs or {}).get("loss")
         scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
         skipped = scaler is not None and scaler.is_enabled() and scaler.get_scale() >= 1
         if loss is not None and not skipped and not bool(torch.isfinite(loss)):
             raise diverged(runner, f"the loss is {loss.item()}")
+        self.before_saving(runner)
+
+    def before_saving(self, runner: Runner) -> None:
+        """Look at the weights; `ResumableRunner` calls it before a checkpoint is put together."""
         if not weights_are_finite(runner.model):
             raise diverged(runner, "some weights are not finite", learned=True)
 

@@ -65,6 +65,11 @@ class ResumableRunner(CalmRunner):
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError, IndexError) as error:
             raise unusable_state(filename, error) from error
 
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, after hooks have looked at what it takes and completed it (`before_saving`)."""
+        self.call_hook("before_saving")
+        super().save_checkpoint(*args, **kwargs)
+
 
 def unusable_state(path: str, error: Exception) -> DataError:
     """One line for what is raised where the state in a checkpoint is taken over, or first used."""
