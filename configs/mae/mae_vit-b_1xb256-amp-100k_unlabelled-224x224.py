@@ -26,7 +26,7 @@ load_from = None
 optim_wrapper = dict(
     type="AmpOptimWrapper",
     constructor="GroupedOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=1.5e-4 * batch_size / 256, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+    optimizer=dict(type="AdamW", lr=1.5e-4 * batch_size / 256, betas=(0.9, 0.95), weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 

@@ -16,5 +16,5 @@ optim_wrapper = dict(
     type="AmpOptimWrapper",
     dtype="bfloat16",
     # A second moment of 0.999 is slower than this schedule.
-    optimizer=dict(lr=1e-3, betas=(0.9, 0.98), fused=True),
+    optimizer=dict(lr=1e-3, betas=(0.9, 0.98)),
 )

@@ -9,7 +9,7 @@ import lesionseg.openmmlab  # noqa: F401
 
 SETTINGS = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.1),
+    optimizer=dict(type="AdamW", lr=1e-2, weight_decay=0.1, fused=True),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1, decay_mult=1.0)), norm_decay_mult=0.0),
 )
 
@@ -51,3 +51,18 @@ def test_every_parameter_is_in_one_group():
     held = [parameter for group in wrapper.optimizer.param_groups for parameter in group["params"]]
     assert len(held) == len(list(model.parameters()))
     assert {id(parameter) for parameter in held} == {id(parameter) for parameter in model.parameters()}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        (dict(type="AdamW"), True),
+        (dict(type="AdamW", fused=False), False),
+        (dict(type="AdamW", foreach=True), None),
+        (dict(type="SGD"), None),
+    ],
+)
+def test_adam_is_fused_unless_the_config_says_otherwise(optimizer, fused):
+    optimizer = dict(optimizer, lr=1e-2, weight_decay=0.1)
+    settings = dict(SETTINGS, constructor="GroupedOptimWrapperConstructor", optimizer=optimizer)
+    assert build_optim_wrapper(Model(), settings).optimizer.defaults["fused"] is fused
