@@ -24,7 +24,7 @@ from lesionseg.benchmarks.models import process_peak_memory
 from lesionseg.benchmarks.peers import build_peer, check_peer, lesions, peers_of
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config, told_as_misfit
-from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision, use_float32
+from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_float32, use_precision
 from lesionseg.tables import Grid, terminal_table
 from lesionseg.workers import fresh_process
 
@@ -158,7 +158,7 @@ def build_training(cfg: Config, way: str) -> Training:
         use_stock(cfg)
     else:
         keep_freed_memory()
-        use_cpu_precision(cfg)
+        use_precision(cfg)
     loader = Runner.build_dataloader(dict(cfg.train_dataloader, num_workers=0, persistent_workers=False), seed=0)
     batches = list(islice(loader, BATCHES))
     batch_size = sum(len(batch["inputs"]) for batch in batches) / len(batches)

@@ -22,7 +22,7 @@ from lesionseg.engine.before_run import (
 )
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import Options, check_schedule, load_config, told_as_misfit
-from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_cpu_precision
+from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_precision
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.progress import tell_training
 from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
@@ -84,7 +84,7 @@ def _train(options: Options, resume: bool, overwrite: bool) -> Training:
     cfg = load_config(options)
     with told_as_misfit(options.config):
         check_schedule(cfg, options.config)
-        precision = use_cpu_precision(cfg)
+        precision = use_precision(cfg)
         if not resume:
             check_backbone_weights(cfg)
     check_work_dir(cfg.work_dir, resume, overwrite)

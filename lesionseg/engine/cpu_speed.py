@@ -32,16 +32,25 @@ class Bfloat16OptimWrapper(OptimWrapper):
             yield
 
 
-def use_cpu_precision(cfg: Config) -> str:
-    """Without a GPU, put what the CPU can do in the place of MMEngine's mixed precision; changes the config in place.
+def use_precision(cfg: Config) -> str:
+    """Put the mixed precision that the machine is good at in the place of MMEngine's; changes the config in place.
+
+    On a GPU that computes in bfloat16 it is that, which has the range of float32, so that no loss is scaled and no step
+    left out, unless the config's models or its `dtype` ask for float16. Without a GPU it is what the CPU can do.
 
     Returns:
         what the precision is then, for the user; nothing where it is as the config says.
     """
-    if cfg.optim_wrapper.type != "AmpOptimWrapper" or torch.cuda.is_available():
+    if cfg.optim_wrapper.type != "AmpOptimWrapper":
+        return ""
+    in_bfloat16 = family_of(cfg, pretraining=True).bfloat16
+    if torch.cuda.is_available():
+        if cfg.optim_wrapper.get("dtype") in (None, "bfloat16") and in_bfloat16 and gpu_computes_in_bfloat16():
+            cfg.optim_wrapper.update(dtype="bfloat16", loss_scale=dict(enabled=False))
+            return "mixed, bfloat16 and float32"
         return ""
     use_float32(cfg)
-    if family_of(cfg, pretraining=True).bfloat16 and computes_in_bfloat16():
+    if in_bfloat16 and computes_in_bfloat16():
         cfg.optim_wrapper.type = "Bfloat16OptimWrapper"
         return "mixed, bfloat16 and float32 (no GPU)"
     return "float32, not mixed (no GPU)"
@@ -51,6 +60,11 @@ def use_float32(cfg: Config) -> None:
     """Turn mixed precision off, where the config has it on; changes the config in place."""
     settings = {key: value for key, value in cfg.optim_wrapper.items() if key not in ("loss_scale", "dtype")}
     cfg.optim_wrapper = dict(settings, type="OptimWrapper")
+
+
+def gpu_computes_in_bfloat16() -> bool:
+    """Whether the GPU has instructions for bfloat16."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def computes_in_bfloat16() -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 
 from lesionseg.engine import cpu_speed as cpu
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.cpu_speed import Bfloat16OptimWrapper, use_channels_last, use_cpu_precision
+from lesionseg.engine.cpu_speed import Bfloat16OptimWrapper, use_channels_last, use_precision
 
 R50 = str(ROOT / "configs/mask2former/mask2former_r50_1xb4-20k_isic2018-512x512.py")
 
@@ -65,25 +65,50 @@ def test_forward_pass_is_bfloat16_and_the_weights_learn_in_float32():
     assert torch.equal(model.weight, before - 3)
 
 
+def precision_of(cfg, monkeypatch, gpu, instructions):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    for name in ("computes_in_bfloat16", "gpu_computes_in_bfloat16"):
+        monkeypatch.setattr(cpu, name, lambda: instructions)
+    told = use_precision(cfg)
+    return told, cfg.optim_wrapper
+
+
 @pytest.mark.parametrize(
     ("gpu", "instructions", "expected"),
-    [(True, True, "AmpOptimWrapper"), (False, True, "Bfloat16OptimWrapper"), (False, False, "OptimWrapper")],
+    [
+        (True, True, dict(type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False))),
+        (True, False, dict(type="AmpOptimWrapper", loss_scale="dynamic")),
+        (False, True, dict(type="Bfloat16OptimWrapper")),
+        (False, False, dict(type="OptimWrapper")),
+    ],
 )
 def test_mixed_precision_is_what_the_machine_can_do(gpu, instructions, expected, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(cpu, "computes_in_bfloat16", lambda: instructions)
-    cfg = load_config(Options(R50, amp=True))
-    told = use_cpu_precision(cfg)
-    assert cfg.optim_wrapper.type == expected
-    assert bool(told) == (not gpu)
-    assert gpu or "loss_scale" not in cfg.optim_wrapper
-    assert cfg.optim_wrapper.clip_grad, "the rest of the settings is lost"
+    told, found = precision_of(load_config(Options(R50, amp=True)), monkeypatch, gpu, instructions)
+    assert {key: found[key] for key in ("type", "dtype", "loss_scale") if key in found} == expected
+    assert bool(told) == (not gpu or instructions)
+    assert found.clip_grad, "the rest of the settings is lost"
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        (R50, ["optim_wrapper.dtype=float16"]),
+        # MMDetection rounds regions to the precision of the features.
+        (str(ROOT / "configs/mask_rcnn/mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"), []),
+    ],
+)
+def test_float16_stays_where_it_is_asked_for(config, options, monkeypatch):
+    cfg = load_config(Options(config, amp=True, cfg_options=options))
+    before = cfg.optim_wrapper.to_dict()
+    told, found = precision_of(cfg, monkeypatch, gpu=True, instructions=True)
+    assert told == ""
+    assert found.to_dict() == before
 
 
 def test_config_without_mixed_precision_stays_as_it_is():
     cfg = load_config(Options(R50))
     before = cfg.optim_wrapper.to_dict()
-    assert use_cpu_precision(cfg) == ""
+    assert use_precision(cfg) == ""
     assert cfg.optim_wrapper.to_dict() == before
 
 
