@@ -22,7 +22,7 @@ FLOORS = (
     {"openmmlab", "postprocess"},
     {"evaluation", "inference"},
     {"engine"},
-    {"models", "data"},
+    {"models", "data", "documents"},
     {"pixels"},
     {"environment"},
     {"workers"},

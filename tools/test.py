@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for note in tested.notes:
         print(note)
     images = len({row.image for row in tested.table})
-    print(f"scored {images} images; report.json, per_image.csv, jaccard.png, contact_sheet.jpg are in {tested.folder}")
+    print(f"scored {images} images; all on one page: {tested.folder}/report.html, and its parts beside it")
 
 
 if __name__ == "__main__":

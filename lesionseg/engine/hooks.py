@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from lesionseg.engine.checkpoint import check_fit
-from lesionseg.engine.learning_curve import draw_learning_curve
+from lesionseg.engine.learning_curve import LEARNING_CURVE, draw_learning_curve
 from lesionseg.errors import DataError
 
 
@@ -192,7 +192,7 @@ class LearningCurveHook(Hook):
         hub = runner.message_hub
         losses = hub.get_scalar("train/loss").data[0] if "train/loss" in hub.log_scalars else np.zeros(0)
         validations = hub.get_info("learning_curve") if "learning_curve" in hub.runtime_info else []
-        draw_learning_curve(Path(runner.work_dir) / "learning_curve.png", losses, validations)
+        draw_learning_curve(Path(runner.work_dir) / LEARNING_CURVE, losses, validations)
 
 
 def bare_model(model: nn.Module) -> nn.Module:

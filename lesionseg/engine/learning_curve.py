@@ -10,6 +10,8 @@ from lesionseg.files import write_aside
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Its name in a work_dir.
+LEARNING_CURVE = "learning_curve.png"
 _COLOURS = {"dice": "#0072B2", "jaccard": "#D55E00", "threshold_jaccard": "#999999"}
 
 

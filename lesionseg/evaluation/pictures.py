@@ -202,13 +202,18 @@ def _thumbnail(row: ImageResult) -> np.ndarray:
     return outline_picture(cv2.resize(image, size, interpolation=cv2.INTER_AREA), *small)
 
 
+def gray_ground(truth: np.ndarray) -> np.ndarray:
+    """What stands in the place of an image that there is none of: (H, W) bool -> (H, W, 3) uint8 BGR."""
+    return np.repeat(_GRAYS[truth.view(np.uint8), None], 3, 2)
+
+
 def _read(row: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read the image (H, W, 3) uint8 BGR, and the true and the predicted mask (H, W) bool.
 
     In the place of an image that there is none of stands the true mask, in two grays on which both outlines show.
     """
     truth, prediction = row.true_mask(), unpack_mask(row.prediction)
-    image = np.repeat(_GRAYS[truth.view(np.uint8), None], 3, 2) if row.image is None else read_image(row.image)
+    image = gray_ground(truth) if row.image is None else read_image(row.image)
     if not image.shape[:2] == truth.shape == prediction.shape:
         raise DataError(
             f"{row.image or row.truth}: the image or its mask has changed since it was measured. Measure again."

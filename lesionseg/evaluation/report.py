@@ -3,6 +3,7 @@
 import hashlib
 import math
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import import_module
@@ -10,8 +11,10 @@ from os import PathLike
 from pathlib import Path
 
 from lesionseg.cli import progress
+from lesionseg.documents.page import write_page
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
+from lesionseg.evaluation.report_page import PAGE, report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
@@ -19,7 +22,7 @@ from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 # What a report is made of.
-FILES = (REPORT, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
+FILES = (REPORT, PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 _VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
@@ -32,7 +35,9 @@ def write_report(
     coco: Mapping[str, float] | None = None,
     optimistic: bool = False,
 ) -> None:
-    """Write `report.json`, `per_image.csv`, `jaccard.png` and `contact_sheet.jpg` into a folder.
+    """Write `report.json`, `per_image.csv`, `jaccard.png`, `contact_sheet.jpg` and `report.html` into a folder.
+
+    The page is all of the others in one. Where only that cannot be made, a warning is printed.
 
     Args:
         folder: is made where it does not exist; files of an earlier report are replaced.
@@ -63,6 +68,8 @@ def write_report(
     write_bytes(folder / "jaccard.png", plot)
     write_text(folder / "per_image.csv", per_image_csv(table))
     report.write(folder)
+    more = [*([coco_grid(coco)] if coco else []), *([finding_grid(table)] if report.findings else [])]
+    write_page(folder / PAGE, lambda: report_page(report, table, plot, more))
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:
@@ -163,23 +170,30 @@ def score_table(table: Sequence[ImageResult]) -> str:
 
 def coco_table(coco: Mapping[str, float]) -> str:
     """Set the average precisions of boxes and masks side by side, under the names that COCO has for them."""
+    return terminal_table(coco_grid(coco))
+
+
+def coco_grid(coco: Mapping[str, float]) -> Grid:
     cells = []
     for kind, name in (("bbox", "boxes"), ("segm", "masks")):
         values = [coco.get(f"{kind}_mAP{suffix}", math.nan) for suffix in ("", "_50", "_75")]
         cells.append([name, *(f"{value:.3f}" for value in values)])
-    return terminal_table(Grid(["COCO average precision", "AP", "AP50", "AP75"], cells))
+    return Grid(["COCO average precision", "AP", "AP50", "AP75"], cells)
 
 
 def finding_table(table: Sequence[ImageResult]) -> str:
     """Set the mean scores of each finding one below the other; empty where there is but one kind."""
+    grid = finding_grid(table)
+    return terminal_table(grid) if grid.cells else ""
+
+
+def finding_grid(table: Sequence[ImageResult]) -> Grid:
     rows = by_finding(table)
     cells = [
         [name, str(len(rows[name])), *(f"{scores[score]:.3f}" for score in PER_IMAGE)]
         for name, scores in finding_means(table).items()
     ]
-    if not cells:
-        return ""
-    return terminal_table(Grid(["per image", "images", *(score.replace("_", " ") for score in PER_IMAGE)], cells))
+    return Grid(["per image", "images", *(score.replace("_", " ") for score in PER_IMAGE)], cells)
 
 
 def _block(title: str, scores: Mapping[str, float]) -> list[str]:
@@ -199,5 +213,18 @@ def _now(modules: Sequence[str]) -> dict:
     versions = {name: import_module(name).__version__ for name in modules}
     return dict(
         versions={"python": platform.python_version(), **versions},
+        commit=_commit(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _commit() -> str | None:
+    """The commit of this code, with `-dirty` where files differ from it; None where it is no checkout of its own."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        # An installed package may lie within somebody else's repository.
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], check=True, capture_output=True)
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(described, check=True, capture_output=True, text=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None

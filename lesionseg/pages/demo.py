@@ -17,10 +17,10 @@ from lesionseg.inference.opening import MODEL_FILE
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pages import LESION
-from lesionseg.pages.photographs import data_url, jpeg_url, read_photograph, working_size
+from lesionseg.pages.photographs import jpeg_url, read_photograph, working_size
 from lesionseg.pixels.masks import count_components, encode_mask, lesion_pixels, read_mask
 from lesionseg.pixels.outlines import PREDICTION_COLOUR, find_outlines, outline_picture
-from lesionseg.pixels.pictures import encode_jpeg
+from lesionseg.pixels.pictures import data_url, encode_jpeg
 from lesionseg.pixels.shrink import shrink_image, shrink_mask
 
 _LETTERS = "AB"

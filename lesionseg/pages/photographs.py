@@ -1,12 +1,11 @@
 """Picture files as pages read and show them."""
 
-import base64
 from os import PathLike
 
 import numpy as np
 
 from lesionseg.errors import DataError
-from lesionseg.pixels.pictures import encode_jpeg, picture_size, read_image
+from lesionseg.pixels.pictures import data_url, encode_jpeg, picture_size, read_image
 
 # Pixels of a working copy's longer edge: what a screen shows, and a browser draws on without delay.
 LONGEST_EDGE = 1024
@@ -41,8 +40,3 @@ def working_size(height: int, width: int) -> tuple[int, int]:
 def jpeg_url(image: np.ndarray) -> str:
     """(H, W, 3) uint8 BGR as the address of a picture that a page holds itself."""
     return data_url(encode_jpeg(image), "image/jpeg")
-
-
-def data_url(data: bytes, kind: str) -> str:
-    """Bytes of a file of a kind, such as `image/png`, as the address of a picture that a page holds itself."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

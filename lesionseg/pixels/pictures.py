@@ -1,5 +1,6 @@
 """Bytes of a picture file -> its size and pixels, and back: by OpenCV alone, so that both are of one opinion."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
@@ -144,6 +145,11 @@ def encode_png(image: np.ndarray) -> bytes:
     done, data = cv2.imencode(".png", image)
     assert done
     return data.tobytes()
+
+
+def data_url(data: bytes, kind: str) -> str:
+    """Bytes of a file of a kind, such as `image/png`, as the address of a picture that a page holds itself."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def check_not_truncated(data: Data, name: str | PathLike) -> None:

@@ -41,8 +41,8 @@ def files(folder) -> set[str]:
 def test_two_systems_are_scored_and_compared(folders, capsys):
     out = folders / "made" / "here"
     assert evaluate(folders / "truth", folders / "A", folders / "B", "--out", out) == 0
-    reports = {f"{name}/{file}" for name in "AB" for file in ("per_image.csv", "jaccard.png", "contact_sheet.jpg")}
-    reports |= {"A/report.json", "B/report.json", "largest_differences.jpg"}
+    of_each = ("report.json", "report.html", "per_image.csv", "jaccard.png", "contact_sheet.jpg")
+    reports = {f"{name}/{file}" for name in "AB" for file in of_each} | {"largest_differences.jpg"}
     assert files(out) == reports | {f"comparison.{kind}" for kind in ("md", "csv", "png")}
 
     report = json.loads((out / "A" / "report.json").read_text())

@@ -29,9 +29,9 @@ def table(tmp_path) -> list[ImageResult]:
 
 @pytest.fixture
 def finish(tmp_path, monkeypatch):
-    """Writes a finished test as tools/test.py does, but for its pictures, which need images."""
-    for name in ("contact_sheet", "jaccard_plot"):
-        monkeypatch.setattr(f"lesionseg.evaluation.report.{name}", lambda table: b"")
+    """Writes a finished test as tools/test.py does, but for pictures and page, which need images."""
+    for name, nothing in (("contact_sheet", b""), ("jaccard_plot", b""), ("report_page", "")):
+        monkeypatch.setattr(f"lesionseg.evaluation.report.{name}", lambda *_, nothing=nothing: nothing)
 
     def write(name, table=FIRST, notes=(), coco=None, optimistic=False, **facts):
         default = dict(config="configs/m.py", checkpoint="m.pth", checkpoint_sha256="0" * 64, dataset_sha256="1" * 64)

@@ -30,6 +30,7 @@ def test_report_has_both_kinds_of_score_and_their_provenance(table, tmp_path):
     assert (report["images"], report["provenance"], report["notes"]) == (20, {"config": "a.py"}, ["a note"])
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         "report.json",
+        "report.html",
         "per_image.csv",
         "jaccard.png",
         "contact_sheet.jpg",
