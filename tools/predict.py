@@ -26,6 +26,8 @@ examples:
     python tools/predict.py model.onnx photos --out masks --fill-holes --largest --min-area 0.0005
 
 OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, and predictions.csv.
+Of Mask R-CNN it also gets the instances: instances.csv with class, score, box and area of each, <id>_instances.png with
+their numbers as grays (0 = none), and instances.json, a COCO file for CVAT and Label Studio.
 Of a model that tells several findings apart, each finding has a folder of its own in OUT with its masks.
 An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
 A run that was ended before its end is taken up where it was when it is started again.
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lesionseg.commands.crops import MARGIN, Crops
     from lesionseg.commands.outputs import Outputs
     from lesionseg.commands.predict import predict_files
+    from lesionseg.engine.families import INSTANCES
     from lesionseg.inference import PostProcessing, Segmenter
     from lesionseg.pixels.pictures import MAX_PIXELS
 
@@ -64,8 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=args.device,
         threads=args.threads,
     )
-    if segmenter.findings:
-        outputs = replace(outputs, findings=segmenter.findings)
+    name = segmenter.lesion_name
+    of_instances = segmenter.finder.task == INSTANCES
+    if segmenter.findings or of_instances:
+        outputs = replace(outputs, findings=segmenter.findings, category=name if of_instances else "")
         outputs.check(inputs, args.overwrite)
     for note in inputs.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -81,9 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     empty = sum(row.components == 0 for row in rows)
     masks = f" ({', '.join(segmenter.findings)}: {len(rows)} masks)" if segmenter.findings else ""
+    article = "an" if name[0].lower() in "aeiou" else "a"
+    if of_instances:
+        masks = f", {predicted.instances} instances ({name})"
     print(
-        f"predicted {len(inputs.images) - len(faults)} images{masks}, {empty} without a lesion; masks and "
-        f"predictions.csv are in {args.out}"
+        f"predicted {len(inputs.images) - len(faults)} images{masks}, {empty} without {article} {name}; masks"
+        + (", instances.csv, instances.json" if of_instances else "")
+        + f" and predictions.csv are in {args.out}"
         + (f"; {predicted.crops} crops and crops.csv in {args.crops}" if crops else "")
     )
     return EXIT_FAILED if faults else EXIT_DONE
@@ -115,7 +124,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", metavar="DIR", type=path, required=True, help="where masks and table go")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier outputs, and predictions.csv")
-    parser.add_argument("--overlay", action="store_true", help="also write <id>_overlay.jpg, the lesion's outline")
+    parser.add_argument("--overlay", action="store_true", help="also write <id>_overlay.jpg, outlines on the image")
     parser.add_argument(
         "--probability",
         action="store_true",

@@ -1,7 +1,7 @@
 """Crops of what was found, such as the input of a classifier: a picture for each, and a table of all."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,9 +10,8 @@ import numpy as np
 from lesionseg.data.names import plain
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
-from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import Input, Inputs
-from lesionseg.pixels.parts import Region, region_of, split_parts
+from lesionseg.pixels.parts import Region
 from lesionseg.pixels.pictures import encode_png
 
 CROP_TABLE = "crops.csv"
@@ -117,16 +116,18 @@ class Crops:
                 "expected none. Choose another --crops, or replace them with --overwrite."
             )
 
-    def cut(self, part: Input, image: np.ndarray, found: Prediction) -> list[tuple[Path, CropRow, bytes]]:
+    def cut(
+        self, part: Input, image: np.ndarray, regions: Iterable[tuple[Region, float]]
+    ) -> list[tuple[Path, CropRow, bytes]]:
         """Cut the crops of a prediction: of each the path, its row and the PNG file.
 
         Args:
             part: the image, or a finding in it, with its id.
             image: (H, W, 3) uint8 BGR.
-            found: what was found of it.
+            regions: what was found of it, see `lesionseg.commands.instances.find_regions`.
         """
         crops = []
-        for number, (region, score) in enumerate(_regions(found), 1):
+        for number, (region, score) in enumerate(regions, 1):
             top, bottom, left, right = self._window(region, image.shape)
             crop = image[top:bottom, left:right]
             if self.masked:
@@ -163,23 +164,3 @@ class Crops:
             max(0, region.left - margin),
             min(shape[1], region.left + width + margin),
         )
-
-
-def _regions(found: Prediction) -> Iterator[tuple[Region, float]]:
-    """What gets a crop, with its score: the instances that make up the lesion, as far as they are in the mask, or else
-    the components of the mask."""
-    if found.instances is None:
-        for region in split_parts(found.mask):
-            yield region, float(region.of(found.probability)[region.mask].mean())
-        return
-    for number in found.instances.chosen:
-        if (inside := region_of(found.instances.draw(int(number)) & found.mask)) is not None:
-            yield inside, float(found.instances.scores[number])
-
-
-def rows_by_id(rows: Sequence[CropRow]) -> dict[str, list[CropRow]]:
-    """The rows of each image; of a crop that is told twice, as after a run that was killed, the last one."""
-    found: dict[str, dict[int, CropRow]] = {}
-    for row in rows:
-        found.setdefault(row.id, {})[row.instance] = row
-    return {id: list(of_image.values()) for id, of_image in found.items()}

@@ -53,6 +53,8 @@ class GrowingTable(Generic[Row]):
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Read the rows that were written whole; where a run was killed, the last may be cut off."""
     text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    # A cell may be a long outline.
+    csv.field_size_limit(2**31 - 1)
     reader = csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline=""))
     rows: list[Row] = []
     try:

@@ -1,19 +1,23 @@
 """What is written for a predicted image, and where: settled before anything runs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lesionseg.commands.crops import Crops
+from lesionseg.commands.instances import INSTANCE_COCO, INSTANCE_TABLE, label_instances
 from lesionseg.commands.predictions import TABLE, is_unfinished
-from lesionseg.data.names import OVERLAY, PROBABILITY
+from lesionseg.data.names import INSTANCES, OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, first_names
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
+from lesionseg.pixels.labels import encode_labels
 from lesionseg.pixels.masks import encode_mask, encode_probability
-from lesionseg.pixels.outlines import outline_findings, outline_picture
+from lesionseg.pixels.outlines import outline_findings, outline_instances, outline_picture
+from lesionseg.pixels.parts import Region
 from lesionseg.pixels.pictures import encode_jpeg
 
 
@@ -23,9 +27,11 @@ class Outputs:
 
     Attributes:
         folder: where to; `<id>_segmentation.png`.
-        overlay: the image with the lesion's outline, `<id>_overlay.jpg`.
+        overlay: the image with the lesion's outline, or those of all instances and their scores, `<id>_overlay.jpg`.
         probability: the soft mask, `<id>_probability.png`, see `lesionseg.pixels.masks.encode_probability`.
         findings: what the model tells apart; masks, soft masks and crops of each go into a folder of that name.
+        category: what the instances are that the model finds; each has a number in `<id>_instances.png`, a row in
+            `instances.csv` and an annotation in `instances.json`. Empty where it finds no instances.
         crops: how each instance is cut out, and where to; None for no crops.
     """
 
@@ -33,6 +39,7 @@ class Outputs:
     overlay: bool = False
     probability: bool = False
     findings: tuple[str, ...] = ()
+    category: str = ""
     crops: Crops | None = None
 
     def parts(self, image: Input) -> list[Input]:
@@ -47,17 +54,28 @@ class Outputs:
     @property
     def endings(self) -> list[str]:
         """What ends the names of the files of each part."""
-        return [MASK, *[PROBABILITY] * self.probability]
+        return [MASK, *[INSTANCES] * bool(self.category), *[PROBABILITY] * self.probability]
 
-    def encode(self, image: Input, pixels: np.ndarray, found: Prediction) -> list[tuple[Path, bytes]]:
-        """Make the files of an image, without crops, from its (H, W, 3) uint8 BGR and its prediction."""
+    def encode(
+        self, image: Input, pixels: np.ndarray, found: Prediction, regions: Sequence[tuple[Region, float]]
+    ) -> list[tuple[Path, bytes]]:
+        """Make the files of an image, without crops.
+
+        Args:
+            image: its id and path.
+            pixels: (H, W, 3) uint8 BGR.
+            found: its prediction.
+            regions: the instances in it, see `lesionseg.commands.instances.find_regions`.
+        """
         data = []
         for part in found.parts:
             data.append(encode_mask(part.mask))
+            if self.category:
+                data.append(encode_labels(label_instances(part.mask.shape, regions)))
             if self.probability:
                 data.append(encode_probability(part.probability))
         if self.overlay:
-            data.append(encode_jpeg(_overlay(pixels, found)))
+            data.append(encode_jpeg(self._overlay(pixels, found, regions)))
         return list(zip(self.paths(image), data, strict=True))
 
     def check(self, inputs: Inputs, overwrite: bool) -> None:
@@ -72,7 +90,9 @@ class Outputs:
             ids = {part.id for image in inputs.images for part in self.parts(image)}
             self.crops.check(inputs, ids, replace=overwrite or is_unfinished(self.folder))
         inputs.check_apart(self.folder)
-        wanted = [path for image in inputs.images for path in self.paths(image)] + [self.folder / TABLE]
+        tables = [TABLE, *[INSTANCE_TABLE, INSTANCE_COCO] * bool(self.category)]
+        wanted = [path for image in inputs.images for path in self.paths(image)]
+        wanted += [self.folder / name for name in tables]
         if folders := [str(path) for path in wanted if os.path.isdir(path)]:
             raise DataError(
                 f"{first_names(folders)}: {len(folders)} folders where files are to be, expected nothing there. "
@@ -91,9 +111,10 @@ class Outputs:
                 "expected none. Choose another --out, or replace them with --overwrite."
             )
 
-
-def _overlay(image: np.ndarray, found: Prediction) -> np.ndarray:
-    """Draw what was found, each finding in a colour of its own: (H, W, 3) uint8 BGR."""
-    if not found.findings:
-        return outline_picture(image, prediction=found.mask)
-    return outline_findings(image, {name: part.mask for name, part in found.findings.items()})
+    def _overlay(self, image: np.ndarray, found: Prediction, regions: Sequence[tuple[Region, float]]) -> np.ndarray:
+        """Draw what was found, each finding or instance in a colour of its own: (H, W, 3) uint8 BGR."""
+        if self.category:
+            return outline_instances(image, regions, self.category)
+        if not found.findings:
+            return outline_picture(image, prediction=found.mask)
+        return outline_findings(image, {name: part.mask for name, part in found.findings.items()})

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionseg.cli import describe_unforeseen, one_line, progress
+from lesionseg.commands.instances import annotate, find_regions
 from lesionseg.commands.outputs import Outputs
 from lesionseg.commands.predictions import PredictionTable, Row, describe, open_table
 from lesionseg.errors import DataError, ModelError, is_out_of_memory
@@ -41,11 +42,13 @@ class Predicted:
 
     Attributes:
         rows: of `predictions.csv`, in the order of the images.
+        instances: how many were found, by a model that finds some.
         crops: how many there are.
         faults: of the other images, a line each.
     """
 
     rows: list[Row]
+    instances: int
     crops: int
     faults: list[str]
 
@@ -58,7 +61,7 @@ def predict_files(
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Predicted:
-    """Predict images and write their outputs, `predictions.csv` and `crops.csv`, each file whole or not at all.
+    """Predict images and write their outputs and the tables of them, each file whole or not at all.
 
     Up to `batch_size` images that follow one another and have the same size go through the model together. What
     cannot be predicted is told at once on stderr, and the others are done. The table grows with the run: one that was
@@ -86,7 +89,9 @@ def predict_files(
         stack.enter_context(lock_folder(outputs.folder, "predict"))
         if crops:
             stack.enter_context(lock_folder(crops.folder, "crops"))
-        table = stack.enter_context(open_table(outputs.folder, run, parts, outputs.endings, crops, overwrite))
+        table = stack.enter_context(
+            open_table(outputs.folder, run, parts, outputs.endings, crops, outputs.category, overwrite)
+        )
         rest = [image for image in images if any(part.id not in table.rows for part in outputs.parts(image))]
         _clear(images, outputs, rest)
         if table.rows:
@@ -106,8 +111,8 @@ def predict_files(
             pool.shutdown(cancel_futures=True)
         table.finished = not faults.told
         done = [part.id for part in parts if part.id in table.rows]
-        cut = sum(len(table.crops.get(id, [])) for id in done)
-        return Predicted([table.rows[id] for id in done], cut, faults.told)
+        instances, cut = (sum(len(of.get(id, [])) for id in done) for of in (table.instances, table.crops))
+        return Predicted([table.rows[id] for id in done], instances, cut, faults.told)
 
 
 def _clear(images: Sequence[Input], outputs: Outputs, rest: Sequence[Input]) -> None:
@@ -307,17 +312,20 @@ def _write(found: _Found, outputs: Outputs, table: PredictionTable) -> str:
     """
     written: list[Path] = []
     try:
-        files = outputs.encode(found.input, found.image, found.prediction)
-        rows = []
+        files, rows = [], []
         for part, one in zip(outputs.parts(found.input), found.prediction.parts, strict=True):
-            cut = outputs.crops.cut(part, found.image, one) if outputs.crops else []
+            regions = find_regions(one) if outputs.crops or outputs.category else []
+            cut = outputs.crops.cut(part, found.image, regions) if outputs.crops else []
             files += [(path, content) for path, _, content in cut]
-            rows.append((describe(part, one, found.seconds), [row for _, row, _ in cut]))
+            instances = annotate(part, regions, outputs.category) if outputs.category else []
+            rows.append((describe(part, one, found.seconds), [row for _, row, _ in cut], instances))
+        # A model of instances tells no findings apart.
+        files += outputs.encode(found.input, found.image, found.prediction, regions)
         for path, content in files:
             write_bytes(path, content)
             written.append(path)
-        for row, crop_rows in rows:
-            table.add(row, crop_rows)
+        for row, crop_rows, instances in rows:
+            table.add(row, crop_rows, instances)
     except Exception as error:  # As in `_read`.
         for path in written:
             path.unlink(missing_ok=True)

@@ -5,13 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from lesionseg.commands.crops import CROP_TABLE, CropRow, Crops, rows_by_id
+from lesionseg.commands.crops import CROP_TABLE, CropRow, Crops
 from lesionseg.commands.growing_table import GrowingTable, read_rows
+from lesionseg.commands.instances import (
+    INSTANCE_COCO,
+    INSTANCE_TABLE,
+    INSTANCES_UNFINISHED,
+    AnnotatedRow,
+    rows_by_id,
+    write_instances,
+)
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import write_text
 from lesionseg.inference.finder import Prediction
@@ -86,22 +95,29 @@ class PredictionTable:
     Attributes:
         rows: by image id, those of an earlier run that this one takes up, and what was added.
         crops: theirs, where crops are cut.
+        instances: theirs, of a model that finds some.
         finished: whether the run has come to its end with every image in it.
     """
 
-    def __init__(
-        self, folder: Path, rows: Mapping[str, Row], crops: Crops | None, crop_rows: Mapping[str, list[CropRow]]
-    ) -> None:
-        self.rows, self.crops = dict(rows), dict(crop_rows)
+    def __init__(self, folder: Path, crops: Crops | None, category: str, earlier: "Earlier") -> None:
+        self.rows, self.crops, self.instances = (dict(rows) for rows in earlier)
         self.finished = False
-        self._rows = GrowingTable(folder / TABLE, Row, rows.values())
-        self._crops = GrowingTable(crops.folder / CROP_TABLE, CropRow, chain(*crop_rows.values())) if crops else None
+        self._folder, self._category = folder, category
+        self._rows = GrowingTable(folder / TABLE, Row, self.rows.values())
+        self._crops = GrowingTable(crops.folder / CROP_TABLE, CropRow, chain(*self.crops.values())) if crops else None
+        self._instances = None
+        if category:
+            rows = chain(*self.instances.values())
+            self._instances = GrowingTable(folder / INSTANCES_UNFINISHED, AnnotatedRow, rows)
 
-    def add(self, row: Row, crops: Sequence[CropRow]) -> None:
-        """Write the row of an image, and before it those of its crops; from any thread."""
+    def add(self, row: Row, crops: Sequence[CropRow], instances: Sequence[AnnotatedRow]) -> None:
+        """Write the row of an image, and before it those of its crops and its instances; from any thread."""
         if self._crops:
             self._crops.add(crops)
             self.crops[row.id] = list(crops)
+        if self._instances:
+            self._instances.add(instances)
+            self.instances[row.id] = list(instances)
         self._rows.add([row])
         self.rows[row.id] = row
 
@@ -111,6 +127,27 @@ class PredictionTable:
         self._rows.close([self.rows[id] for id in done] if done else None)
         if self._crops:
             self._crops.close([crop for id in done for crop in self.crops.get(id, [])] if done else None)
+        if self._instances:
+            rows = [row for id in done for row in self.instances.get(id, [])]
+            self._instances.close(None if self.finished or not done else rows)
+            if done:
+                images = {id: _coco_image(self.rows[id]) for id in done}
+                write_instances(self._folder, images, self.instances, self._category)
+            else:
+                for name in (INSTANCE_TABLE, INSTANCE_COCO):
+                    (self._folder / name).unlink(missing_ok=True)
+
+
+class Earlier(NamedTuple):
+    """What an earlier run has left, by image id; see `PredictionTable`."""
+
+    rows: Mapping[str, Row] = {}
+    crops: Mapping[str, list[CropRow]] = {}
+    instances: Mapping[str, list[AnnotatedRow]] = {}
+
+
+def _coco_image(row: Row) -> dict[str, str | int]:
+    return dict(file_name=f"{row.id}{PurePath(row.image).suffix}", height=row.height, width=row.width)
 
 
 @contextmanager
@@ -120,6 +157,7 @@ def open_table(
     images: Sequence[Input],
     endings: Sequence[str],
     crops: Crops | None,
+    category: str,
     overwrite: bool,
 ) -> Iterator[PredictionTable]:
     """Begin the table of a run, or take up that of an earlier one that was ended before its end.
@@ -132,20 +170,20 @@ def open_table(
         images: all that were asked for.
         endings: of the files that every image in the table has.
         crops: how they are cut, if they are; their table begins and ends with this one.
+        category: of the instances that the model finds; empty where it finds none. So do their tables.
         overwrite: begin anew, whatever is there.
 
     Raises:
         DataError: an earlier run that was ended had other images or settings.
         OSError: the table cannot be written.
     """
-    taken: tuple[dict[str, Row], dict[str, list[CropRow]]] = ({}, {})
+    earlier = Earlier()
     if not overwrite and is_unfinished(folder):
-        taken = _take_up(folder, run, images, endings, crops)
+        earlier = _take_up(folder, run, images, endings, crops, category)
     write_text(folder / UNFINISHED, json.dumps(run, indent=2) + "\n")
     table = None
     try:
-        rows, crop_rows = taken
-        table = PredictionTable(folder, rows, crops, crop_rows)
+        table = PredictionTable(folder, crops, category, earlier)
         yield table
     finally:
         if table is not None:
@@ -162,9 +200,14 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def _take_up(
-    folder: Path, run: Mapping[str, object], images: Sequence[Input], endings: Sequence[str], crops: Crops | None
-) -> tuple[dict[str, Row], dict[str, list[CropRow]]]:
-    """Read the rows of an earlier run whose files are all there, and those of their crops.
+    folder: Path,
+    run: Mapping[str, object],
+    images: Sequence[Input],
+    endings: Sequence[str],
+    crops: Crops | None,
+    category: str,
+) -> Earlier:
+    """Read the rows of an earlier run whose files are all there, and those of their crops and instances.
 
     Raises:
         DataError: the run was another.
@@ -187,9 +230,12 @@ def _take_up(
             f"{folder}: holds a run that was ended before its end, of {len(others)} other images "
             f"({first_names(others)}), expected those of now. Give the same INPUT again, {advice}"
         )
-    if crops and not (crops.folder / CROP_TABLE).is_file():
-        return {}, {}
+    if (crops and not (crops.folder / CROP_TABLE).is_file()) or (
+        category and not (folder / INSTANCES_UNFINISHED).is_file()
+    ):
+        return Earlier()
     cut = rows_by_id(read_rows(crops.folder / CROP_TABLE, CropRow)) if crops else {}
+    found = rows_by_id(read_rows(folder / INSTANCES_UNFINISHED, AnnotatedRow)) if category else {}
     taken: dict[str, Row] = {}
     for row in rows:
         image = asked[row.id, row.image]
@@ -198,7 +244,7 @@ def _take_up(
             files += [crops.folder / crops.name(image.id, crop.instance) for crop in cut.get(row.id, [])]
         if all(_is_newer(file, image.path) for file in files):
             taken[image.id] = row
-    return taken, {id: cut.get(row.id, []) for id, row in taken.items()}
+    return Earlier(taken, *({id: of.get(row.id, []) for id, row in taken.items()} for of in (cut, found)))
 
 
 def _is_newer(output: Path, image: Path) -> bool:

@@ -34,8 +34,9 @@ MASK_ENDING = "_segmentation"
 # As the converter names masks, and as the 2018 and the 2016 and 2017 releases do.
 MASK_SUFFIXES = (".png", f"{MASK_ENDING}.png", "_Segmentation.png")
 # What prediction writes beside masks, and the releases of 2017 beside images.
-OVERLAY, PROBABILITY, SUPERPIXELS = "_overlay.jpg", "_probability.png", "_superpixels.png"
-_NO_PHOTOGRAPHS = tuple({end.lower() for end in (*MASK_SUFFIXES, OVERLAY, PROBABILITY, SUPERPIXELS)} - {".png"})
+OVERLAY, HEATMAP = "_overlay.jpg", "_heatmap.jpg"
+PROBABILITY, INSTANCES, SUPERPIXELS = _NO_MASKS = ("_probability.png", "_instances.png", "_superpixels.png")
+_NO_PHOTOGRAPHS = tuple({end.lower() for end in (*MASK_SUFFIXES, OVERLAY, HEATMAP, *_NO_MASKS)} - {".png"})
 CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
 
 
@@ -278,7 +279,7 @@ def all_masks(root: Path, suffixes: Sequence[str] = ()) -> tuple[dict[str, Path]
     names = [name for source in list_files(root) if not (name := source.name).startswith(".") and "/." not in name]
     named = [(id, name) for name in names if (id := _suffixed_id(name, suffixes))]
     if not named:
-        masks = [name for name in names if not name.endswith((PROBABILITY, SUPERPIXELS))]
+        masks = [name for name in names if not name.endswith(_NO_MASKS)]
         named = [(id, name) for name in masks if (id := mask_id(name))]
     if not named:
         ending = " or ".join(f"<id>{suffix}" for suffix in (*suffixes, *MASK_SUFFIXES[:2]))

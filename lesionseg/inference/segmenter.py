@@ -17,6 +17,7 @@ from lesionseg.inference.network import Network
 from lesionseg.inference.opening import ONNXRUNTIME, open_finder
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.runtimes.model import Model
+from lesionseg.inference.runtimes.model_card import LESION
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.pictures import MAX_PIXELS, read_image
 from lesionseg.system_errors import describe_system_error
@@ -86,6 +87,12 @@ class Segmenter:
         """What is told apart in an image, see `Prediction`; none where that is but the lesion."""
         card = getattr(self.finder, "card", None)
         return card.findings if card else ()
+
+    @property
+    def lesion_name(self) -> str:
+        """What is found, in the words of the model's classes, such as `nail`."""
+        card = getattr(self.finder, "card", None)
+        return card.lesion_name if card else LESION
 
     def settings(self) -> dict[str, object]:
         """What decides what is found, by name and as JSON can hold it: those of a run that is taken up again."""

@@ -46,5 +46,5 @@ def decode_labels(
 
 
 def encode_labels(labels: np.ndarray) -> bytes:
-    """Encode class indices, (H, W) uint8, as an 8-bit gray PNG."""
+    """Encode class indices, or numbers of instances, (H, W) uint8 or uint16, as a gray PNG of so many bits."""
     return encode_png(labels)

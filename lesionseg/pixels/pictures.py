@@ -141,7 +141,7 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encode (H, W) or (H, W, 3) uint8, gray or BGR, as a PNG file."""
+    """Encode (H, W) or (H, W, 3) uint8 or uint16, gray or BGR, as a PNG file."""
     done, data = cv2.imencode(".png", image)
     assert done
     return data.tobytes()

@@ -21,12 +21,13 @@ from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 
 from lesionseg.data.coco.convert import Style, coco_to_masks, masks_to_coco
-from lesionseg.data.coco.segmentation import outline, split_instances
+from lesionseg.data.coco.segmentation import split_instances
 from lesionseg.data.names import MASK_SUFFIXES, find_masks
 from lesionseg.data.release.convert import convert
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.pixels.masks import encode_mask, lesion_pixels, read_mask
+from lesionseg.pixels.outlines import edge_polygons
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def filled(mask):
 def test_polygons_change_nothing_but_holes(mask):
     for instances in ("whole", "components"):
         for instance in split_instances(mask.view(bool), instances):
-            polygons = outline(instance)
+            polygons = [corners.ravel().tolist() for corners in edge_polygons(instance)]
             assert min(map(len, polygons)) >= 8, "a reader takes 4 numbers for a box and drops fewer than 6"
             rle = mask_api.merge(mask_api.frPyObjects(polygons, HEIGHT, WIDTH))
             assert np.array_equal(mask_api.decode(rle), filled(instance))
@@ -175,8 +176,8 @@ def test_polygons_change_nothing_but_holes(mask):
 def test_an_outline_runs_along_the_edges_of_the_pixels():
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[2:4, 5:8] = 1
-    (polygon,) = outline(mask)
-    assert sorted(zip(polygon[::2], polygon[1::2], strict=True)) == [(5, 2), (5, 4), (8, 2), (8, 4)]
+    (polygon,) = edge_polygons(mask)
+    assert sorted(map(tuple, polygon)) == [(5, 2), (5, 4), (8, 2), (8, 4)]
 
 
 def test_the_pixels_that_polygons_change_are_told(folder):

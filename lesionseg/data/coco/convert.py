@@ -1,10 +1,9 @@
 """The masks of a data set folder as COCO files, and any COCO file as masks."""
 
-import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 
 from lesionseg import __version__
 from lesionseg.data.coco.derive import make_plain
-from lesionseg.data.coco.lists import category_ids, check_lists, mask_name, read_lists
+from lesionseg.data.coco.lists import category_ids, check_lists, lists_text, mask_name, read_lists, to_line
 from lesionseg.data.coco.segmentation import decode_segmentation, describe_instance, split_instances
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.listing import SPLITS, Listing, Pair
@@ -323,10 +322,10 @@ class _Entries:
 
     def add(self, pair: Pair, mask: _Annotated) -> None:
         image_id = len(self.images) + 1
-        self.images.append(_to_line(dict(id=image_id, file_name=pair.image.name, height=mask.height, width=mask.width)))
+        self.images.append(to_line(dict(id=image_id, file_name=pair.image.name, height=mask.height, width=mask.width)))
         for annotation in mask.annotations:
             number = len(self.annotations) + 1
-            self.annotations.append(_to_line(dict(id=number, image_id=image_id, category_id=1, **annotation)))
+            self.annotations.append(to_line(dict(id=number, image_id=image_id, category_id=1, **annotation)))
         if not mask.annotations:
             self.empty.append(pair.id)
         self.dropped += mask.dropped
@@ -341,10 +340,8 @@ class _Entries:
             min_area=style.min_area,
             segmentation="polygons" if style.polygons else "RLE",
         )
-        categories = [_to_line(dict(id=1, name=style.category))]
-        lists = dict(categories=categories, images=self.images, annotations=self.annotations)
-        body = "".join(f',\n"{name}":[\n' + ",\n".join(lines) + "\n]" for name, lines in lists.items())
-        return f'{{"info":{_to_line(info)}{body}}}\n'
+        categories = [to_line(dict(id=1, name=style.category))]
+        return lists_text(info, dict(categories=categories, images=self.images, annotations=self.annotations))
 
     def notes(self, style: Style) -> Iterator[str]:
         if self.empty:
@@ -354,10 +351,6 @@ class _Entries:
         if style.polygons:
             share = f"{self.changed / self.pixels:.4%} of the {self.pixels} lesion pixels"
             yield f"polygons have no holes, which changed {self.changed} pixels ({share})"
-
-
-def _to_line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, separators=(",", ":"))
 
 
 def _draw(job: tuple[dict[str, Any], list[dict[str, Any]]], path: Path, folder: Path) -> None:

@@ -45,6 +45,22 @@ def read_lists(path: Path) -> dict[str, list[Entry]]:
     return coco
 
 
+def lists_text(info: Mapping[str, Any], lists: Mapping[str, Iterable[str]]) -> str:
+    """Write a COCO file.
+
+    Args:
+        info: what is told of the file.
+        lists: by name, such as `images`, their entries, each as `to_line` makes it.
+    """
+    body = "".join(f',\n"{name}":[\n' + ",\n".join(lines) + "\n]" for name, lines in lists.items())
+    return f'{{"info":{to_line(info)}{body}}}\n'
+
+
+def to_line(entry: Mapping[str, Any]) -> str:
+    """An entry as JSON in one line."""
+    return json.dumps(entry, separators=(",", ":"))
+
+
 def check_lists(path: Path, coco: Mapping[str, list[Entry]]) -> None:
     """Raise DataError, with a line for each kind of fault in the lists; segmentations are not looked at."""
     images, annotations, categories = coco["images"], coco["annotations"], coco["categories"]

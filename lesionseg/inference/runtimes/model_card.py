@@ -11,6 +11,8 @@ from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
 from lesionseg.pixels.instances import TOP1, UNION
 
+# What is found is called so where a model has no other name for it.
+LESION = "lesion"
 MASK_SCORES, LOGITS, SIGMOID = "mask_scores", "logits", "sigmoid"
 # Pixels of an input's edge.
 MOST_EDGE = 8192
@@ -73,6 +75,15 @@ class ModelCard:
     def findings(self) -> tuple[str, ...]:
         """What the model tells apart where a pixel may be more than one of them; none where that is but the lesion."""
         return self.classes if self.score_rule == SIGMOID and len(self.classes) > 1 else ()
+
+    @property
+    def lesion_name(self) -> str:
+        """What users call what is found: the name of the only class beside the background, such as `nail`."""
+        if self.task == INSTANCES:
+            # The others are left out, see `lesionseg.inference.decode`.
+            return self.classes[0]
+        foreground = self.classes if self.score_rule == SIGMOID else self.classes[1:]
+        return foreground[0] if len(foreground) == 1 else LESION
 
     def properties(self) -> dict[str, str]:
         """The card as text by name, JSON where it is more than text: what an ONNX file can carry."""
