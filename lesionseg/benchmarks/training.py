@@ -177,12 +177,14 @@ def build_training(cfg: Config, way: str) -> Training:
 
 
 def use_stock(cfg: Config) -> None:
-    """Put MMEngine's and MMSegmentation's own in the place of this project's; changes the config in place."""
+    """Put OpenMMLab's own in the place of this project's; changes the config in place."""
     use_float32(cfg)
     cfg.optim_wrapper.pop("constructor", None)
     if cfg.model.get("decode_head", {}).get("type") == "LesionMask2FormerHead":
         cfg.model.decode_head.type = "Mask2FormerHead"
         cfg.model.decode_head.pixel_decoder.type = "mmdet.MSDeformAttnPixelDecoder"
+    if cfg.model.type == "LesionMaskRCNN":
+        cfg.model.type = "MaskRCNN"
 
 
 def _median_step(steps: int) -> float:

@@ -1,7 +1,7 @@
 """How tools/benchmark.py times training steps."""
 
 import pytest
-from helpers import MASK2FORMER
+from helpers import MASK2FORMER, ROOT
 
 from lesionseg.benchmarks.training import OURS, STOCK, train_rows, train_table, use_stock
 from lesionseg.engine.config import Options, load_config
@@ -35,5 +35,10 @@ def test_stock_has_nothing_of_this_project_in_its_steps():
     cfg = load_config(Options(MASK2FORMER))
     use_stock(cfg)
     assert cfg.model.decode_head.type == "Mask2FormerHead"
+    instances = load_config(
+        Options(str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py"))
+    )
+    use_stock(instances)
+    assert instances.model.type == "MaskRCNN"
     assert cfg.optim_wrapper.type == "OptimWrapper"
     assert "constructor" not in cfg.optim_wrapper
