@@ -111,7 +111,8 @@ def predict_files(
             pool.shutdown(cancel_futures=True)
         table.finished = not faults.told
         done = [part.id for part in parts if part.id in table.rows]
-        instances, cut = (sum(len(of.get(id, [])) for id in done) for of in (table.instances, table.crops))
+        instances = sum(len(table.instances.get(id, [])) for id in done)
+        cut = sum(len(table.crops.get(id, [])) for id in done)
         return Predicted([table.rows[id] for id in done], instances, cut, faults.told)
 
 

@@ -100,7 +100,9 @@ class PredictionTable:
     """
 
     def __init__(self, folder: Path, crops: Crops | None, category: str, earlier: "Earlier") -> None:
-        self.rows, self.crops, self.instances = (dict(rows) for rows in earlier)
+        self.rows = dict(earlier.rows)
+        self.crops = dict(earlier.crops)
+        self.instances = dict(earlier.instances)
         self.finished = False
         self._folder, self._category = folder, category
         self._rows = GrowingTable(folder / TABLE, Row, self.rows.values())
@@ -244,7 +246,11 @@ def _take_up(
             files += [crops.folder / crops.name(image.id, crop.instance) for crop in cut.get(row.id, [])]
         if all(_is_newer(file, image.path) for file in files):
             taken[image.id] = row
-    return Earlier(taken, *({id: of.get(row.id, []) for id, row in taken.items()} for of in (cut, found)))
+    return Earlier(
+        taken,
+        {id: cut.get(row.id, []) for id, row in taken.items()},
+        {id: found.get(row.id, []) for id, row in taken.items()},
+    )
 
 
 def _is_newer(output: Path, image: Path) -> bool:
