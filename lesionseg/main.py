@@ -14,6 +14,7 @@ COMMANDS = {
     "quickstart": "quickstart",
     "download": "download_isic",
     "convert": "convert_isic",
+    "look": "look",
     "masks2coco": "masks2coco",
     "configs": "configs",
     "train": "train",

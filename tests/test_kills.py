@@ -72,7 +72,7 @@ def release(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def data_set(release, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("kills") / "data"
+    out = tmp_path_factory.mktemp("kills") / "out"
     run("convert_isic", release, out)
     run("masks2coco", out)
     return out

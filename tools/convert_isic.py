@@ -44,7 +44,8 @@ examples:
     python tools/convert_isic.py data/raw/mine data/mine --layout pairs --foreground '#ff0000'
 
 OUT gets images/<split>/<id>.jpg, annotations/<split>/<id>.png with masks of 0 and 255, splits/<split>.txt,
-and index.csv with the size, lesion share and number of components of every released pair. Where findings are told
+index.csv with the size, lesion share and number of components of every released pair, and look.html, a page to look
+at before training. Where findings are told
 apart, masks are annotations/<split>/<finding>/<id>.png: one that is not there was not looked for, a black one has none.
 Marked photographs also get marks.jpg, a contact sheet of them and their masks.
 Files are copied, without taking space where the disk can share blocks (Btrfs, XFS), so RAW stays as it is whatever

@@ -103,8 +103,10 @@ def run_to_hugging_face(job: Conversion) -> None:
 
 def _convert(listing: Listing, job: Conversion) -> None:
     # After the input was looked at: a wrong path is told before OpenCV is loaded.
+    from lesionseg.commands.look import PAGE, SAMPLE, look_at, look_page
     from lesionseg.data.release.convert import convert
     from lesionseg.data.release.convert_image import Reading
+    from lesionseg.documents.page import write_page
     from lesionseg.pixels.foreground import Foreground, Marks
     from lesionseg.pixels.marking import Marking
     from lesionseg.pixels.pictures import MAX_PIXELS
@@ -119,11 +121,17 @@ def _convert(listing: Listing, job: Conversion) -> None:
     reading = Reading(
         Foreground(lesion, other) if lesion else None, job.inverted, job.max_pixels or MAX_PIXELS, marking
     )
-    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading)
+
+    def look(folder: Path) -> None:
+        write_page(folder / PAGE, lambda: look_page(job.out, look_at(folder, SAMPLE, job.workers)))
+
+    made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading, look)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
     files = ", ".join(f"{count} {how}" for how, count in made.files.items())
+    if (job.out / PAGE).is_file():
+        print(f"Look at it before you train: {job.out / PAGE}")
     print(f"Made {job.out}: {pairs} (files: {files})")
 
 

@@ -26,6 +26,11 @@ class Measure(NamedTuple):
     form: str = ".3f"
     falling: bool = False
 
+    @property
+    def unit(self) -> str:
+        """`%` where it is written so."""
+        return "%" * self.form.endswith("%")
+
 
 class Card(NamedTuple):
     """An image in a gallery.
@@ -69,7 +74,8 @@ def gallery(cards: Sequence[Card], measures: Sequence[Measure], images: int | No
         for name in outlines
     )
     options = "".join(
-        f'<option value="{number}" data-falling="{int(measure.falling)}">{text(measure.name)}</option>'
+        f'<option value="{number}" data-falling="{int(measure.falling)}" data-unit="{measure.unit}">'
+        f"{text(measure.name)}</option>"
         for number, measure in enumerate(measures)
     )
     size = (
@@ -102,7 +108,11 @@ def _card(card: Card, measures: Sequence[Measure]) -> str:
         f"<div><dt>{text(measure.name)}</dt><dd>{'-' if value is None else format(value, measure.form)}</dd></div>"
         for measure, value in zip(measures, numbers, strict=True)
     )
-    values = " ".join("-" if value is None else f"{value:.6g}" for value in numbers)
+    # In the unit that is read, and typed as a bound.
+    values = " ".join(
+        "-" if value is None else f"{value * (100 if measure.unit else 1):.6g}"
+        for measure, value in zip(measures, numbers, strict=True)
+    )
     tags = "".join(f'<span class="tag">{text(tag)}</span>' for tag in card.tags if tag)
     shown = card.thumbnail.html(card.id) if card.thumbnail else ""
     found = text(" ".join([card.id, *card.tags]).lower())

@@ -46,7 +46,8 @@ function openGallery(gallery) {
     turn.textContent = falling ? "↓" : "↑";
     turn.title = falling ? "largest first" : "smallest first";
     gallery.querySelector(".range").hidden = place < 0;
-    gallery.querySelector("[data-sorted]").textContent = sort.selectedOptions[0].textContent;
+    const chosen = sort.selectedOptions[0];
+    gallery.querySelector("[data-sorted]").textContent = `${chosen.textContent} ${chosen.dataset.unit ?? ""}`.trim();
     choose();
   }
 

@@ -10,12 +10,12 @@ import numpy as np
 from lesionseg.documents.page import text
 from lesionseg.files import read_file
 from lesionseg.pixels.outlines import find_outlines
-from lesionseg.pixels.pictures import data_url, decode_image
+from lesionseg.pixels.pictures import data_url, decode_image, encode_jpeg
 from lesionseg.pixels.shrink import shrink_image
 
-# Pixels of the longer edge where there are up to so many images: 1,000 take about 6 MB, and 5,000 about 12.
-_EDGES = ((1_500, 256), (5_000, 144))
-# WebP's; half the bytes of a JPEG file that looks alike.
+# Pixels of the longer edge where there are up to so many images: 1,000 take about 9 MB, and 5,000 twice as much.
+_EDGES = ((1_500, 224), (5_000, 144))
+# JPEG's; WebP files that look alike have half the bytes, and take fifty times as long to make.
 _QUALITY = 80
 # The longer edge in the units of outlines, and by how many of them these may be off; or by so much of a pixel of the
 # mask, so that a small mask shows no steps.
@@ -63,13 +63,10 @@ def thumbnail(image: np.ndarray, masks: Mapping[str, np.ndarray], images: int = 
     height, width = image.shape[:2]
     scale = min(1, _edge(images) / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    done, data = cv2.imencode(".webp", shrink_image(image, size), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    assert done
+    data = encode_jpeg(shrink_image(image, size), _QUALITY)
     units = _UNITS / max(height, width)
     paths = {name: _path(mask, units * max(height, width) / max(mask.shape)) for name, mask in masks.items()}
-    return Thumbnail(
-        data_url(data.tobytes(), "image/webp"), max(1, round(width * units)), max(1, round(height * units)), **paths
-    )
+    return Thumbnail(data_url(data, "image/jpeg"), max(1, round(width * units)), max(1, round(height * units)), **paths)
 
 
 def read_small(path: str | PathLike, shape: tuple[int, int], images: int = 1) -> np.ndarray:

@@ -133,9 +133,9 @@ def quiet_opencv(threads: int | None = None) -> Iterator[None]:
         _OPENCV_LOG.setLogLevel(level)
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encode (H, W, 3) uint8 BGR as a JPEG file of quality 95."""
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+def encode_jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
+    """Encode (H, W, 3) uint8 BGR as a JPEG file."""
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return data.tobytes()
 

@@ -42,7 +42,7 @@ def test_a_release_becomes_a_data_set_folder(tmp_path, out, run, year, form):
     raw = write_release(tmp_path / "raw", year, form)
     code, stdout, stderr = run(raw, out)
     assert code == 0, stderr
-    expected = {"index.csv", *(f"splits/{split}.txt" for split in RELEASES[year])}
+    expected = {"index.csv", "look.html", *(f"splits/{split}.txt" for split in RELEASES[year])}
     number = 0
     for split in RELEASES[year]:
         ids = [f"ISIC_{number + more:07}" for more in range(COUNTS[split])]
@@ -228,7 +228,7 @@ def test_an_oriented_image_fits_the_upright_mask(tmp_path, out, run):
 
 def test_two_runs_give_the_same_bytes(tmp_path, raw, run):
     write_zip(raw / f"{IMAGES}.zip", release_files(2018)[IMAGES])
-    made = [tmp_path / "one", tmp_path / "two"]
+    made = [tmp_path / "one" / "out", tmp_path / "two" / "out"]
     for out, workers in zip(made, (1, 3), strict=True):
         assert run(raw, out, "--short-edge", 40, "--workers", workers)[0] == 0
     assert tree(made[0]) == tree(made[1])

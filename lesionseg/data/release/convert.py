@@ -6,7 +6,7 @@ is dropped where a fault was found.
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -45,6 +45,7 @@ def convert(
     overwrite: bool = False,
     link: bool = False,
     reading: Reading | None = None,
+    look: Callable[[Path], None] | None = None,
 ) -> Made:
     """Write the pairs of a listing as a data set folder, whole or not at all.
 
@@ -63,6 +64,7 @@ def convert(
         link: hard-link files in place of copying them: they stay the very files of the input, and editing them there
             or here changes both.
         reading: how the pictures are read; None for the masks of the challenges.
+        look: is called with the folder when all is in it, before it gets its place, and may add to it.
 
     Raises:
         DataError: all faults of the listing and of the pictures, or `out` is in the way.
@@ -106,6 +108,8 @@ def convert(
             from lesionseg.data.release.marks_sheet import SHEET, marks_sheet
 
             (folder / SHEET).write_bytes(marks_sheet(listing.pairs, reading, workers))
+        if look:
+            look(folder)
     unlabelled = {UNLABELLED: len(placed)} if placed else {}
     return Made(
         dict(Counter(record.split for record in records)) | unlabelled,
