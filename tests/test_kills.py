@@ -115,7 +115,8 @@ def test_predicting(data_set, tmp_path):
     images = data_set / "images" / "training"
     seconds = run("predict", model, images, "--out", tmp_path / "whole", "--overlay")
     wanted = tree(tmp_path / "whole")
-    del wanted["predictions.csv"]  # It has seconds in it.
+    for name in ("predictions.csv", "report.html"):
+        del wanted[name]  # It has seconds in it.
     for moment in moments(seconds, KILLS):
         out = tmp_path / f"{moment:.3f}"
         kill_after(moment, "predict", model, images, "--out", out, "--overlay")
@@ -124,6 +125,7 @@ def test_predicting(data_set, tmp_path):
         run("predict", model, images, "--out", out, "--overlay", "--overwrite")
         after = tree(out)
         assert after.pop("predictions.csv")
+        assert after.pop("report.html")
         assert after == wanted
 
 

@@ -25,7 +25,8 @@ examples:
   one lesion without holes, and no specks:
     python tools/predict.py model.onnx photos --out masks --fill-holes --largest --min-area 0.0005
 
-OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, and predictions.csv.
+OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, predictions.csv, and
+report.html, a page with all images and their outlines.
 Of Mask R-CNN it also gets the instances: instances.csv with class, score, box and area of each, <id>_instances.png with
 their numbers as grays (0 = none), and instances.json, a COCO file for CVAT and Label Studio.
 Of a model that tells several findings apart, each finding has a folder of its own in OUT with its masks.
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lesionseg.commands.crops import MARGIN, Crops
     from lesionseg.commands.outputs import Outputs
     from lesionseg.commands.predict import predict_files
+    from lesionseg.commands.prediction_page import prediction_page
+    from lesionseg.documents.page import REPORT_PAGE, write_page
     from lesionseg.engine.families import INSTANCES
     from lesionseg.inference import PostProcessing, Segmenter
     from lesionseg.pixels.pictures import MAX_PIXELS
@@ -78,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         segmenter, inputs.images, outputs, args.batch_size, args.overwrite, args.max_pixels or MAX_PIXELS
     )
     rows, faults = predicted.rows, predicted.faults
+    if rows:
+        settings = dict(segmenter.settings(), model=args.checkpoint or args.model)
+        path = outputs.folder / REPORT_PAGE
+        if write_page(path, lambda: prediction_page(outputs.folder, rows, faults, settings)):
+            print(f"Look at them all: {path}")
     if faults:
         print(
             f"error: {len(faults)} of {len(inputs.images)} images were not predicted, see above. Mend them, and run it "

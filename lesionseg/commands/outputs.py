@@ -12,6 +12,7 @@ from lesionseg.commands.instances import INSTANCE_COCO, INSTANCE_TABLE, label_in
 from lesionseg.commands.predictions import TABLE, is_unfinished
 from lesionseg.data.names import INSTANCES, OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, first_names
+from lesionseg.evaluation.report_file import check_no_test
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.pixels.labels import encode_labels
@@ -90,6 +91,7 @@ class Outputs:
             ids = {part.id for image in inputs.images for part in self.parts(image)}
             self.crops.check(inputs, ids, replace=overwrite or is_unfinished(self.folder))
         inputs.check_apart(self.folder)
+        check_no_test(self.folder)
         tables = [TABLE, *[INSTANCE_TABLE, INSTANCE_COCO] * bool(self.category)]
         wanted = [path for image in inputs.images for path in self.paths(image)]
         wanted += [self.folder / name for name in tables]

@@ -1,14 +1,20 @@
 """A gallery of images, which sorts and filters in the browser."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from lesionseg.documents.page import paragraph, term, text
 from lesionseg.documents.thumbnails import Thumbnail
+from lesionseg.pixels.pictures import quiet_opencv
+from lesionseg.workers import map_files
 
 # More would make a page that no browser opens with ease.
 MOST_CARDS = 5_000
+# Images that are drawn within a second or two.
+_SHORT = 100
+
+Item = TypeVar("Item")
 
 
 class Measure(NamedTuple):
@@ -48,7 +54,7 @@ class Card(NamedTuple):
     tags: Sequence[str] = ()
 
 
-def spread(items: Sequence, most: int = MOST_CARDS) -> Sequence:
+def spread(items: Sequence[Item], most: int = MOST_CARDS) -> Sequence[Item]:
     """So many of the items at most, evenly spread over all.
 
     Example:
@@ -56,6 +62,12 @@ def spread(items: Sequence, most: int = MOST_CARDS) -> Sequence:
         ['a', 'c', 'e']
     """
     return [items[len(items) * number // most] for number in range(most)] if len(items) > most else items
+
+
+def draw(card: Callable[[Item], Card], items: Sequence[Item]) -> list[Card]:
+    """Make the cards of a gallery on all cores, with a progress bar where that takes a while."""
+    with quiet_opencv(threads=1):
+        return list(map_files(card, items, "drawing" if len(items) > _SHORT else None))
 
 
 def gallery(cards: Sequence[Card], measures: Sequence[Measure], images: int | None = None) -> str:

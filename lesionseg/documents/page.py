@@ -20,6 +20,8 @@ from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR
 from lesionseg.pixels.pictures import data_url
 from lesionseg.tables import Grid
 
+# The one page of a run, in its folder.
+REPORT_PAGE = "report.html"
 _HERE = Path(__file__).parent
 
 

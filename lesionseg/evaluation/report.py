@@ -11,10 +11,10 @@ from os import PathLike
 from pathlib import Path
 
 from lesionseg.cli import progress
-from lesionseg.documents.page import write_page
+from lesionseg.documents.page import REPORT_PAGE, write_page
 from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
-from lesionseg.evaluation.report_page import PAGE, report_page
+from lesionseg.evaluation.report_page import report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
@@ -22,7 +22,7 @@ from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 # What a report is made of.
-FILES = (REPORT, PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
+FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 _VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
@@ -69,7 +69,7 @@ def write_report(
     write_text(folder / "per_image.csv", per_image_csv(table))
     report.write(folder)
     more = [*([coco_grid(coco)] if coco else []), *([finding_grid(table)] if report.findings else [])]
-    write_page(folder / PAGE, lambda: report_page(report, table, plot, more))
+    write_page(folder / REPORT_PAGE, lambda: report_page(report, table, plot, more))
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:

@@ -92,6 +92,12 @@ class Report:
         return cls(**{name: value for name, value in values.items() if name in cls.__dataclass_fields__})
 
 
+def check_no_test(folder: str | PathLike) -> None:
+    """Raise DataError where a folder holds a test, whose page another one would replace."""
+    if (Path(folder) / REPORT).exists():
+        raise DataError(f"{folder}: it holds the report of a test, expected another folder. Choose another --out.")
+
+
 def folder_for(work_dir: str | PathLike, model: str | PathLike, provenance: Mapping, notes: Sequence[str]) -> Path:
     """Where the report of a test goes, so that it replaces none but its own of an earlier time.
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lesionseg.documents.gallery import Card, Measure, gallery, spread
+from lesionseg.documents.gallery import Card, Measure, draw, gallery, spread
 from lesionseg.documents.page import facts, figures, page, picture, remarks, section, side_by_side, table
 from lesionseg.documents.thumbnails import Thumbnail, read_small, thumbnail
 from lesionseg.engine.learning_curve import LEARNING_CURVE
@@ -14,13 +14,9 @@ from lesionseg.evaluation.pictures import gray_ground
 from lesionseg.evaluation.report_file import NO_CONFIG, Report
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import LESION, PER_IMAGE
-from lesionseg.pixels.pictures import quiet_opencv
 from lesionseg.pixels.rle import unpack_mask
 from lesionseg.tables import Grid
-from lesionseg.workers import map_files
 
-PAGE = "report.html"
-_SHORT = 100  # images, which are drawn within a second or two
 _OF_IMAGE = (
     *(Measure(words(name), OF_SCORE[name]) for name in PER_IMAGE),
     Measure("true area", "The share of the image that is truly lesion.", ".1%"),
@@ -93,9 +89,7 @@ def _images(rows: Sequence[ImageResult]) -> str:
         values = [*(row.scores[name] for name in PER_IMAGE), *(pixels / row.counts.pixels for pixels in shares)]
         return Card(row.id, values, _thumbnail(row, len(shown)), [row.finding])
 
-    with quiet_opencv(threads=1):
-        cards = list(map_files(card, shown, "drawing" if len(shown) > _SHORT else None))
-    return gallery(cards, _OF_IMAGE, len(rows))
+    return gallery(draw(card, shown), _OF_IMAGE, len(rows))
 
 
 def _thumbnail(row: ImageResult, images: int) -> Thumbnail:

@@ -26,9 +26,9 @@ def test_a_folder_is_predicted(model, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(model), str(photos), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert (
-        printed.out.splitlines(keepends=True)[-1]
-        == f"predicted 6 images, 0 without a lesion; masks and predictions.csv are in {out}\n"
+    assert printed.out.endswith(
+        f"Look at them all: {out}/report.html\n"
+        f"predicted 6 images, 0 without a lesion; masks and predictions.csv are in {out}\n"
     )
     assert "left out 4 files that are masks or no images (" in printed.err
     ids = [f"ISIC_{number}" for number in range(5)] + ["more/ISIC_0"]
@@ -163,7 +163,7 @@ def test_own_outputs_are_no_images(model, photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(model), str(photos / "ISIC_0.png"), "--out", str(out), "--overlay", "--probability"]) == 0
     assert main([str(model), str(out), "--out", str(tmp_path / "again")]) == 1
-    assert "out: only 4 masks or other files (ISIC_0_overlay.jpg, " in capsys.readouterr().err
+    assert "out: only 5 masks or other files (ISIC_0_overlay.jpg, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
