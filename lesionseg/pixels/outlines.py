@@ -14,8 +14,9 @@ PREDICTION_COLOUR = (0, 140, 255)
 FINDING_COLOURS = (
     *((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (0, 114, 178), (213, 94, 0), (240, 228, 66)),
 )
-# No line is thicker than this share of the edge of a square as large as what it runs around.
-_THICKEST = 1 / 20
+# Of lines, as a share of the picture's longer edge; between both, a share of the edge of a square as large as what is
+# outlined.
+_THINNEST, _THICKEST, _OF_OBJECT = 1 / 480, 1 / 240, 1 / 40
 # Where OpenCV's letters have the size 1, they are 22 pixels high; below this one, nobody reads them.
 SMALLEST_LETTERS = 0.35
 
@@ -36,10 +37,10 @@ def outline_picture(
         (H, W, 3) uint8 BGR.
     """
     picture = image.copy()
-    line = _line_width(image)
-    for mask, colour, double in ((truth, TRUTH_COLOUR, True), (prediction, PREDICTION_COLOUR, False)):
-        if mask is not None:
-            _draw(picture, mask, colour, line, double)
+    outlines = [() if mask is None else find_outlines(mask) for mask in (truth, prediction)]
+    line = _line_width(image, [*outlines[0], *outlines[1]])
+    for each, colour, width in zip(outlines, (TRUTH_COLOUR, PREDICTION_COLOUR), (2 * line + 1, line), strict=True):
+        _draw(picture, each, colour, width)
     return picture
 
 
@@ -54,12 +55,12 @@ def outline_findings(image: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.n
         (H, W, 3) uint8 BGR.
     """
     picture = image.copy()
-    line = _line_width(image)
+    line = _THICKEST * max(image.shape[:2])
     size = max(image.shape[:2]) / 1000
-    stroke = max(1, line // 2)
+    stroke = max(1, round(line) // 2)
     for number, (name, mask) in enumerate(masks.items()):
         colour = FINDING_COLOURS[number % len(FINDING_COLOURS)]
-        _draw(picture, mask, colour, line)
+        _draw(picture, find_outlines(mask), colour, line)
         _write(picture, name, (round(12 * size), round(36 * size * (number + 1))), colour, size, stroke)
     return picture
 
@@ -76,40 +77,49 @@ def outline_instances(image: np.ndarray, instances: Sequence[tuple[Region, float
         (H, W, 3) uint8 BGR.
     """
     picture = image.copy()
-    line = _line_width(image)
+    outlines = [find_outlines(region.mask) for region, _ in instances]
+    line = _line_width(image, [outline for each in outlines for outline in each])
     size = max(SMALLEST_LETTERS, max(image.shape[:2]) / 1400)
     stroke = max(1, round(2 * size))
     colours = [FINDING_COLOURS[number % len(FINDING_COLOURS)] for number in range(len(instances))]
-    for (region, _), colour in zip(instances, colours, strict=True):
-        _draw(picture, region.mask, colour, line, offset=(region.left, region.top))
+    for (region, _), each, colour in zip(instances, outlines, colours, strict=True):
+        _draw(picture, each, colour, line, (region.left, region.top))
     # After all lines, so that none crosses a number.
+    written: list[tuple[int, int, int]] = []
     for number, ((region, score), colour) in enumerate(zip(instances, colours, strict=True), 1):
         text = f"{number}: {score:.2f}"
         (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, stroke)
         left = max(0, min(region.left, image.shape[1] - width))
-        _write(picture, text, (left, max(height + 2, region.top - 2 * line)), colour, size, stroke)
+        bottom = max(height + 2, region.top - round(2 * line))
+        # Below those that are written there already.
+        while any(
+            abs(bottom - other) < height + stroke and left < end and start < left + width
+            for start, end, other in written
+        ):
+            bottom += height + 2 * stroke
+        written.append((left, left + width, bottom))
+        _write(picture, text, (left, bottom), colour, size, stroke)
     title = f"{name}: {len(instances)} found" if instances else f"{name}: none found"
     _write(picture, title, (round(12 * size), round(36 * size)), (255, 255, 255), size, stroke)
     return picture
 
 
-def _line_width(image: np.ndarray) -> int:
-    return max(1, round(max(image.shape[:2]) / 240))
+def _line_width(image: np.ndarray, outlines: Sequence[np.ndarray]) -> float:
+    """How thick lines are, in pixels: thinner around what is small."""
+    edge = max(image.shape[:2])
+    sizes = [cv2.contourArea(outline) ** 0.5 for outline in outlines] or [edge]
+    return float(np.clip(_OF_OBJECT * np.median(sizes), _THINNEST * edge, _THICKEST * edge))
 
 
 def _draw(
     picture: np.ndarray,
-    mask: np.ndarray,
+    outlines: Sequence[np.ndarray],
     colour: tuple[int, int, int],
-    most: int,
-    double: bool = False,
+    width: float,
     offset: tuple[int, int] = (0, 0),
 ) -> None:
-    """Draw the outlines of a mask that lies at an offset, by lines as thick as `most` or thinner, or of twice that."""
-    for outline in find_outlines(mask):
-        width = min(most, max(1, round(_THICKEST * cv2.contourArea(outline) ** 0.5)))
-        thickness = 2 * width + 1 if double else width
-        cv2.drawContours(picture, [outline], 0, colour[::-1], thickness, cv2.LINE_AA, offset=offset)
+    thickness = max(1, round(width))
+    cv2.drawContours(picture, outlines, -1, colour[::-1], thickness, cv2.LINE_AA, offset=offset)
 
 
 def _write(
