@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     crops = None
     if args.crops:
         crops = Crops(Path(args.crops), MARGIN if args.crop_margin is None else args.crop_margin, args.mask_crops)
-    outputs = Outputs(Path(args.out), args.overlay, args.probability, crops=crops)
+    outputs = Outputs(Path(args.out), args.overlay, args.probability, args.heatmap, crops=crops)
     outputs.check(inputs, args.overwrite)
     segmenter = Segmenter(
         args.model,
@@ -138,6 +138,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write <id>_probability.png, 8-bit gray, 255 times the probability; what is above 128 is the mask "
         "as the model gave it",
+    )
+    parser.add_argument(
+        "--heatmap", action="store_true", help="also write <id>_heatmap.jpg, the probability as colours on the image"
     )
     parser.add_argument(
         "--max-pixels",

@@ -10,12 +10,13 @@ import numpy as np
 from lesionseg.commands.crops import Crops
 from lesionseg.commands.instances import INSTANCE_COCO, INSTANCE_TABLE, label_instances
 from lesionseg.commands.predictions import TABLE, is_unfinished
-from lesionseg.data.names import INSTANCES, OVERLAY, PROBABILITY
+from lesionseg.data.names import HEATMAP, INSTANCES, OVERLAY, PROBABILITY
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.report_file import check_no_test
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import MASK, Input, Inputs
 from lesionseg.pixels.labels import encode_labels
+from lesionseg.pixels.legends import heat_picture
 from lesionseg.pixels.masks import encode_mask, encode_probability
 from lesionseg.pixels.outlines import outline_findings, outline_instances, outline_picture
 from lesionseg.pixels.parts import Region
@@ -30,6 +31,7 @@ class Outputs:
         folder: where to; `<id>_segmentation.png`.
         overlay: the image with the lesion's outline, or those of all instances and their scores, `<id>_overlay.jpg`.
         probability: the soft mask, `<id>_probability.png`, see `lesionseg.pixels.masks.encode_probability`.
+        heatmap: the same as colours on the image, `<id>_heatmap.jpg`.
         findings: what the model tells apart; masks, soft masks and crops of each go into a folder of that name.
         category: what the instances are that the model finds; each has a number in `<id>_instances.png`, a row in
             `instances.csv` and an annotation in `instances.json`. Empty where it finds no instances.
@@ -39,6 +41,7 @@ class Outputs:
     folder: Path
     overlay: bool = False
     probability: bool = False
+    heatmap: bool = False
     findings: tuple[str, ...] = ()
     category: str = ""
     crops: Crops | None = None
@@ -55,7 +58,7 @@ class Outputs:
     @property
     def endings(self) -> list[str]:
         """What ends the names of the files of each part."""
-        return [MASK, *[INSTANCES] * bool(self.category), *[PROBABILITY] * self.probability]
+        return [MASK, *[INSTANCES] * bool(self.category), *[PROBABILITY] * self.probability, *[HEATMAP] * self.heatmap]
 
     def encode(
         self, image: Input, pixels: np.ndarray, found: Prediction, regions: Sequence[tuple[Region, float]]
@@ -75,6 +78,8 @@ class Outputs:
                 data.append(encode_labels(label_instances(part.mask.shape, regions)))
             if self.probability:
                 data.append(encode_probability(part.probability))
+            if self.heatmap:
+                data.append(encode_jpeg(heat_picture(pixels, part.probability)))
         if self.overlay:
             data.append(encode_jpeg(self._overlay(pixels, found, regions)))
         return list(zip(self.paths(image), data, strict=True))

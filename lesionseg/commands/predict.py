@@ -82,6 +82,9 @@ def predict_files(
     """
     crops = outputs.crops
     run = dict(segmenter.settings(), overlay=outputs.overlay, probability=outputs.probability)
+    # Left out where it is not asked for, as runs of earlier versions are taken up, too.
+    if outputs.heatmap:
+        run["heatmap"] = True
     if crops:
         run["crops"] = crops.settings()
     parts = [part for image in images for part in outputs.parts(image)]

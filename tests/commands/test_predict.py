@@ -73,10 +73,15 @@ def test_images_of_one_size_that_follow_one_another_share_a_run(model, photos, t
 
 def test_outline_and_soft_mask(model, photos, tmp_path):
     out = tmp_path / "out"
-    assert main([str(model), str(photos / "ISIC_1.png"), "--out", str(out), "--overlay", "--probability"]) == 0
+    assert (
+        main([str(model), str(photos / "ISIC_1.png"), "--out", str(out), "--overlay", "--probability", "--heatmap"])
+        == 0
+    )
     assert files(out) == [
-        "ISIC_1_overlay.jpg", "ISIC_1_probability.png", "ISIC_1_segmentation.png", "predictions.csv"
-    ]  # fmt: skip
+        *(f"ISIC_1_{kind}" for kind in ("heatmap.jpg", "overlay.jpg", "probability.png", "segmentation.png")),
+        "predictions.csv",
+    ]
+    assert cv2.imread(str(out / "ISIC_1_heatmap.jpg")).shape[1] == 96
     gray = cv2.imread(str(out / "ISIC_1_probability.png"), cv2.IMREAD_UNCHANGED)
     assert (gray.shape, gray.dtype) == ((72, 96), np.uint8)
     assert np.array_equal(lesion_pixels(gray), lesion_pixels(read_mask(out / "ISIC_1_segmentation.png")))
@@ -310,7 +315,7 @@ runpy.run_path({tool!r}, run_name="__main__")
 def test_an_exported_model_needs_numpy_opencv_and_onnxruntime_only(model, photos, tmp_path, learned):
     names = {"torch", "torchvision", "PIL", "matplotlib", "rich", "albumentations", "pycocotools", "scipy", "pandas"}
     names |= {"onnx", "openvino", "tensorboard", "skimage", "sklearn", "tqdm", "yaml"}
-    flags = ["--overlay", "--probability", "--fill-holes", "--largest", "--min-area", "5", "--smooth", "1"]
+    flags = ["--overlay", "--probability", "--heatmap", "--fill-holes", "--largest", "--min-area", "5", "--smooth", "1"]
     if learned:
         flags.append("--tta")
     else:
@@ -320,7 +325,7 @@ def test_an_exported_model_needs_numpy_opencv_and_onnxruntime_only(model, photos
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(files(tmp_path / "out")) == 19
+    assert len(files(tmp_path / "out")) == 25
     assert "predicted 6 images" in done.stdout
 
 
