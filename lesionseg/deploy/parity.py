@@ -16,15 +16,16 @@ from lesionseg.evaluation.scores import Confusion, jaccard
 from lesionseg.inference.finder import Finder, Image, Instances
 from lesionseg.inference.network import Network
 from lesionseg.inference.prepare import padded_size, resized_size
-from lesionseg.pixels.outlines import outline_picture
+from lesionseg.pixels.legends import add_legend
+from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR, outline_picture
 from lesionseg.pixels.pictures import encode_jpeg, read_image
 from lesionseg.pixels.rle import pack_mask
 from lesionseg.tables import named_values
 
 # Twins' scores may differ by so much.
 _SCORE_SLACK = 0.05
-# BGR, of the pixels on which two masks differ.
-_DIFFERENT = (0, 0, 255)
+# RGB, of the pixels on which two masks differ.
+_DIFFERENT = (255, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def compare(
 
 
 def difference_picture(original: Finder, exported: Finder, path: str | PathLike) -> bytes:
-    """Draw both masks' outlines on an image, PyTorch's yellow and the exported one's blue, and red where they differ.
+    """Draw both masks' outlines on an image, PyTorch's yellow and the exported one's blue, and red where they differ;
+    a legend below says so, and on how many pixels they do.
 
     Returns:
         a JPEG file.
@@ -209,8 +211,11 @@ def difference_picture(original: Finder, exported: Finder, path: str | PathLike)
     image = Image(read_image(path))
     first, second = (finder.find([image])[0].mask for finder in (original, exported))
     picture = outline_picture(image.pixels, truth=first, prediction=second)
-    picture[first != second] = _DIFFERENT
-    return encode_jpeg(picture)
+    differ = first != second
+    picture[differ] = _DIFFERENT[::-1]
+    count = f"they differ: {np.count_nonzero(differ)} of {differ.size} pixels"
+    legend = [("PyTorch", TRUTH_COLOUR), ("exported", PREDICTION_COLOUR), (count, _DIFFERENT)]
+    return encode_jpeg(add_legend(picture, legend))
 
 
 def _compare(original: Finder, exported: Network, path: str | PathLike, thresholds: Thresholds) -> ImageParity:

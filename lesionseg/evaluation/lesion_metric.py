@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,11 @@ class LesionMetric(BaseMetric):
             prediction = self._of_detector(sample, truth)
         else:
             prediction = lesion_prediction(sample)
-        return [self._row(sample, lesion_id(sample), sample["seg_map_path"], truth, prediction)]
+        row = self._row(sample, lesion_id(sample), sample["seg_map_path"], truth, prediction)
+        if "pred_instances" in sample and not prediction.any():
+            missed = f"no detection reached {self.min_score:g}" if self.instances == UNION else "no detection"
+            row = replace(row, remark=missed)
+        return [row]
 
     def _row(
         self,

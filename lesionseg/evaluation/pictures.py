@@ -16,12 +16,15 @@ from lesionseg.cli import one_line
 from lesionseg.errors import DataError
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
+from lesionseg.pixels.legends import add_legend
 from lesionseg.pixels.outlines import PREDICTION_COLOUR, TRUTH_COLOUR, outline_picture
 from lesionseg.pixels.pictures import read_image
 from lesionseg.pixels.rle import unpack_mask
 
-_THUMBNAIL = 480  # pixels of the longer edge
+_THUMBNAIL = 720  # pixels of the longer edge
 _PER_GROUP = 4
+_PER_LINE = 8  # tests in one line of box plots
+_CAPTION = 35  # characters that have place below a picture
 _GRAYS = np.array([64, 112], np.uint8)  # of skin and lesion, in the place of an image
 _INK, _MUTED, _ACCENT = "#222222", "#767676", "#D55E00"
 _FILL = np.array(PREDICTION_COLOUR) / 255
@@ -42,6 +45,18 @@ def outlined(row: ImageResult) -> np.ndarray:
     return outline_picture(*_read(row))
 
 
+def captioned(row: ImageResult) -> np.ndarray:
+    """Draw one measured image as `outlined` does, with a legend and its scores below: (H + h, W, 3) uint8 BGR.
+
+    Raises:
+        DataError: as from `outlined`.
+    """
+    scores = f"Jaccard {row.scores['jaccard']:.3f}, Dice {row.scores['dice']:.3f}"
+    texts = [scores, row.remark] if row.remark else [scores]
+    keys = [("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR)]
+    return add_legend(outlined(row), [*keys, *((text, None) for text in texts)])
+
+
 def contact_sheet(table: Sequence[ImageResult]) -> bytes:
     """Show the best, the median and the worst images with both outlines.
 
@@ -54,7 +69,7 @@ def contact_sheet(table: Sequence[ImageResult]) -> bytes:
     Raises:
         DataError: an image or a mask cannot be read, or does not have the size that was measured.
     """
-    return _sheet({name: [(one_line(row.id), row) for row in rows] for name, rows in choose_examples(table).items()})
+    return _sheet({name: [(_short(row.id), row) for row in rows] for name, rows in choose_examples(table).items()})
 
 
 def difference_sheet(systems: Mapping[str, Sequence[ImageResult]]) -> bytes:
@@ -74,12 +89,12 @@ def difference_sheet(systems: Mapping[str, Sequence[ImageResult]]) -> bytes:
     columns = most_different(list(systems.values()))
     if len(systems) <= _PER_GROUP:
         lines = zip(systems, zip(*columns, strict=True), strict=True)
-        return _sheet({name: [(one_line(row.id), row) for row in rows] for name, rows in lines})
+        return _sheet({name: [(_short(row.id), row) for row in rows] for name, rows in lines})
     extremes: dict[str, list[tuple[str, ImageResult]]] = {"best system": [], "worst system": []}
     for rows in columns:
         ranked = sorted(zip(systems, rows, strict=True), key=lambda pair: -pair[1].scores["jaccard"])
         for line, (name, row) in zip(extremes.values(), (ranked[0], ranked[-1]), strict=True):
-            line.append((f"{one_line(row.id)}\n{_broken(name)}", row))
+            line.append((f"{_short(row.id)}\n{_broken(name)}", row))
     return _sheet(extremes)
 
 
@@ -105,7 +120,8 @@ def _sheet(lines: Mapping[str, Sequence[tuple[str, ImageResult]]]) -> bytes:
             axis.set(xticks=[], yticks=[], frame_on=False)
         for axis, (label, row), picture in zip(line, cells, thumbnails[name], strict=False):
             axis.imshow(picture[..., ::-1])
-            axis.set_xlabel(f"{label}\nJaccard {row.scores['jaccard']:.3f}", fontsize=10, color=_INK, parse_math=False)
+            caption = f"{label}\nJaccard {row.scores['jaccard']:.3f}" + f"\n{row.remark}" * bool(row.remark)
+            axis.set_xlabel(caption, fontsize=10, color=_INK, parse_math=False)
         line[0].set_ylabel(_broken(name, 26), fontsize=13, color=_INK, parse_math=False)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return encode_figure(figure, "jpeg", dpi=130)
@@ -185,6 +201,13 @@ def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
         numbers = [f"mean {np.mean(values):.3f}", f"median {np.median(values):.3f}"]
         labels.append("\n".join([*lines, *[""] * (height - len(lines)), *numbers]))
     return labels
+
+
+def _short(id: str) -> str:
+    """An id that fits under its picture: of a long one, the middle is left out."""
+    id = one_line(id)
+    kept = (_CAPTION - 1) // 2
+    return id if len(id) <= _CAPTION else f"{id[:kept]}\N{HORIZONTAL ELLIPSIS}{id[-kept:]}"
 
 
 def _broken(name: str, most: int = 18) -> str:

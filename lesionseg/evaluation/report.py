@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.documents.page import REPORT_PAGE, write_page
-from lesionseg.evaluation.pictures import contact_sheet, jaccard_plot, outlined
+from lesionseg.evaluation.pictures import captioned, contact_sheet, jaccard_plot
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.report_page import report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
@@ -73,13 +73,14 @@ def write_report(
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:
-    """Write every image in its own size with the outlines of both masks, `<id>.jpg`.
+    """Write every image in its own size with the outlines of both masks, and below it their legend and its scores,
+    `<id>.jpg`.
 
     Raises:
         DataError: an image or mask cannot be read again.
     """
     for row in progress(table, len(table), "drawing"):
-        write_bytes(Path(folder) / f"{row.id}.jpg", encode_jpeg(outlined(row)))
+        write_bytes(Path(folder) / f"{row.id}.jpg", encode_jpeg(captioned(row)))
 
 
 def provenance(

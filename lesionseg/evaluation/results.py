@@ -21,6 +21,7 @@ class ImageResult:
         prediction: the predicted mask as COCO's compressed RLE, a few kB even at ten megapixels.
         finding: which one, where there are several; else empty.
         label: of the finding, where the true mask is a labelled file.
+        remark: why the prediction is what it is, for a caption; empty where there is nothing to say.
     """
 
     id: str
@@ -30,6 +31,7 @@ class ImageResult:
     prediction: dict
     finding: str = ""
     label: Label | None = None
+    remark: str = ""
 
     def true_mask(self) -> np.ndarray:
         """Read the true mask again: (H, W) bool, True = lesion.

@@ -56,7 +56,9 @@ def test_export_leaves_a_proven_model(exported):
     assert all(value > 0 for value in parity["latency_ms"].values())
     # A process without torch is a fraction of one with it.
     assert 0 < parity["peak_memory_mib"]["onnxruntime"] < parity["peak_memory_mib"]["pytorch"] / 2
-    assert cv2.imread(str(exported / "parity_worst.jpg")).shape == (72, 96, 3)
+    height, width = cv2.imread(str(exported / "parity_worst.jpg")).shape[:2]
+    assert width == 96
+    assert height > 72, "a legend is below"
 
 
 def test_the_file_says_what_it_takes_to_use_it(exported):

@@ -198,6 +198,7 @@ def test_an_image_without_detections_is_an_empty_prediction(rule):
     metric.process({}, [detected(instances_of(scores=[]))])
     assert metric.evaluate(1)["lesion/jaccard"] == 0
     assert metric.table[0].counts == Confusion(tp=0, tn=HEIGHT * WIDTH - 100, fp=0, fn=100)
+    assert metric.table[0].remark == ("no detection reached 0.5" if rule == "union" else "no detection")
 
 
 def test_notes_say_what_became_of_the_detections():
