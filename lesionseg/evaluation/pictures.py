@@ -167,29 +167,58 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
 
 
 def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
-    """Plot side by side how the Jaccard index spreads over the same images in several tests.
+    """Plot side by side how the Jaccard index spreads over the same images in several tests, many of them in lines.
 
     Args:
-        tests: by the name to print, (N,) float64 in 0..1, the Jaccard of every image.
+        tests: by the name to print, (N,) float64 in 0..1, the Jaccard of every image. What all names begin and end with
+            is printed once.
 
     Returns:
         A PNG file.
     """
-    figure = Figure(figsize=(max(5, 0.8 + 1.55 * len(tests)), 5.2), layout="constrained")
-    axis = figure.subplots()
+    beginning, names, end = cut_names(list(tests))
+    count = -(-len(tests) // _PER_LINE)
+    columns = -(-len(tests) // count)
+    figure = Figure(figsize=(max(5, 0.8 + 1.55 * columns), 0.6 + 4.6 * count), layout="constrained")
     mean, median, threshold = (_stroke(*line) for line in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":")))
-    axis.boxplot(list(tests.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
-    axis.axhline(JACCARD_THRESHOLD, **threshold)
-    axis.set_xticks(range(1, len(tests) + 1), _box_labels(tests), fontsize=9, color=_INK, parse_math=False)
-    axis.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02))
-    axis.spines[["top", "right"]].set_visible(False)
+    named = list(zip(names, tests.values(), strict=True))
+    for line, axis in enumerate(figure.subplots(count, 1, squeeze=False)[:, 0]):
+        shown = dict(named[columns * line :][:columns])
+        axis.boxplot(list(shown.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
+        axis.axhline(JACCARD_THRESHOLD, **threshold)
+        axis.set_xticks(range(1, len(shown) + 1), _box_labels(shown), fontsize=9, color=_INK, parse_math=False)
+        axis.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02), xlim=(0.5, columns + 0.5))
+        axis.spines[["top", "right"]].set_visible(False)
     lines = [
         Line2D([], [], **style, label=label)
         for style, label in ((mean, "mean"), (median, "median"), (threshold, f"threshold {JACCARD_THRESHOLD}"))
     ]
     images = len(next(iter(tests.values())))
-    figure.legend(handles=lines, title=f"{images} images", loc="outside upper center", ncols=3, frameon=False)
+    title = one_line(f"{beginning}\N{HORIZONTAL ELLIPSIS}{end}" * bool(beginning or end))
+    legend = figure.legend(handles=lines, loc="outside upper center", ncols=3, frameon=False)
+    legend.set_title(f"{title}\n{images} images" if title else f"{images} images")
+    legend.get_title().set(parse_math=False, multialignment="center")
     return encode_figure(figure, "png", dpi=130)
+
+
+def cut_names(names: Sequence[str]) -> tuple[str, list[str], str]:
+    """Take off what all of several names begin and end with, as far as whole parts go.
+
+    Example:
+        >>> cut_names(["unet_r18_isic2018", "unet_r50-amp_isic2018"])
+        ('unet_', ['r18', 'r50-amp'], '_isic2018')
+    """
+    parts = [re.findall("[-_/ ]|[^-_/ ]+", name) for name in names]
+
+    def alike(columns: list[tuple[str, ...]]) -> int:
+        return next((number for number, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+
+    # Something is left of the shortest.
+    most = min(map(len, parts)) - 1 if len(names) > 1 else 0
+    first = alike(list(zip(*parts, strict=False))[:most])
+    last = alike(list(zip(*(each[::-1] for each in parts), strict=False))[: most - first])
+    cut = ["".join(each[first : len(each) - last]) for each in parts]
+    return "".join(parts[0][:first]), cut, "".join(parts[0][len(parts[0]) - last :])
 
 
 def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:

@@ -3,7 +3,17 @@ import numpy as np
 import pytest
 from helpers import draw_pair
 
-from lesionseg.evaluation.pictures import _box_labels, contact_sheet, difference_sheet, jaccard_boxes, most_different
+from lesionseg.evaluation.pictures import (
+    _box_labels,
+    _short,
+    captioned,
+    contact_sheet,
+    cut_names,
+    difference_sheet,
+    jaccard_boxes,
+    most_different,
+    outlined,
+)
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import Confusion
 from lesionseg.pixels.rle import pack_mask
@@ -31,6 +41,32 @@ def test_width_grows_with_the_tests_and_the_height_stays():
     small, large = (draw({f"test {number}": values for number in range(count)}).shape[:2] for count in (2, 8))
     assert small[0] == large[0]
     assert 2 * small[1] < large[1] < 2000
+
+
+def test_many_tests_are_drawn_in_lines():
+    values = np.linspace(0, 1, 20)
+    one, two = (draw({f"test {number}": values for number in range(count)}).shape[:2] for count in (6, 12))
+    assert one[1] == two[1]
+    assert 1.5 * one[0] < two[0] < 2 * one[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "cut"),
+    [
+        (["unet_r18_isic", "unet_r50-amp_isic"], ("unet_", ["r18", "r50-amp"], "_isic")),
+        (["a_b", "a_b_c"], ("a_", ["b", "b_c"], "")),
+        (["w/a", "w/a/a"], ("w/", ["a", "a/a"], "")),
+        (["one", "two"], ("", ["one", "two"], "")),
+        (["alone_here"], ("", ["alone_here"], "")),
+    ],
+)
+def test_names_lose_what_all_have(names, cut):
+    assert cut_names(names) == cut
+
+
+def test_a_long_id_keeps_its_ends():
+    assert _short("1/4c472e18-e402-11e8-97db-0242ac1c0002") == "1/4c472e18-e402-1\u202697db-0242ac1c0002"
+    assert _short("ISIC_0000000") == "ISIC_0000000"
 
 
 def test_a_single_image_can_be_drawn():
@@ -96,3 +132,4 @@ def test_any_name_can_be_drawn(name, tmp_path):
         pack_mask(lesion),
     )
     assert contact_sheet([row]).startswith(b"\xff\xd8")
+    assert np.array_equal(captioned(row)[:72], outlined(row))
