@@ -25,6 +25,7 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
             scores in 0..1 named as LesionMetric names them.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     scored = any(f"lesion/{score}" in point for point in validations for score in _COLOURS)
     figure = Figure(figsize=(11 if scored else 6, 4), layout="constrained")
@@ -32,7 +33,11 @@ def draw_learning_curve(path: str | PathLike, losses: np.ndarray, validations: l
     _draw_losses(loss_axes, losses, validations)
     for axes in score_axes:
         _draw_scores(axes, validations)
+    # All from the beginning to the end, also where there is but one validation, which alone has no range.
+    last = max([len(losses), *(point["step"] for point in validations)])
     for axes in figure.axes:
+        axes.set_xlim(0, 1.03 * max(1, last))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
@@ -52,6 +57,8 @@ def _draw_scores(axes: "Axes", validations: list[dict[str, float]]) -> None:
                 f"{values[best]:.3f}", (steps[best], values[best]), color=colour, fontsize=8, ha="right", va="bottom"
             )
     axes.set(xlabel="iteration", ylabel="mean over the validation images", title="Validation scores per image")
+    if len(steps) == 1:
+        axes.set_ylim(-0.02, 1.02)
 
 
 def _draw_losses(axes: "Axes", losses: np.ndarray, validations: list[dict[str, float]]) -> None:
