@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lesionseg.cli import EXIT_DONE, EXIT_FAILED, add_mask_arguments, amount, name, path, positive, share, threads, tool
+from lesionseg.cli import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    add_mask_arguments,
+    amount,
+    name,
+    one_line,
+    path,
+    positive,
+    share,
+    threads,
+    tool,
+)
 from lesionseg.engine.screen import announce
 from lesionseg.engine.work_dir import config_path
 from lesionseg.inference.inputs import find_inputs
@@ -94,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     empty = sum(row.components == 0 for row in rows)
     masks = f" ({', '.join(segmenter.findings)}: {len(rows)} masks)" if segmenter.findings else ""
-    article = "an" if name[0].lower() in "aeiou" else "a"
+    name = one_line(name)
+    article = "an" if name[:1].lower() in "aeiou" else "a"
     if of_instances:
         masks = f", {predicted.instances} instances ({name})"
     print(

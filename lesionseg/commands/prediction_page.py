@@ -85,7 +85,7 @@ def prediction_page(folder: Path, rows: Sequence[Row], faults: Sequence[str], se
 
 def _settings(settings: Mapping[str, object]) -> list[tuple[str, str]]:
     """Settings as text, those of a group with its name before theirs; those that are not set are left out."""
-    told = []
+    told: list[tuple[str, object]] = []
     for name, value in settings.items():
         told += (
             [(f"{name}: {key}", each) for key, each in value.items()] if isinstance(value, Mapping) else [(name, value)]

@@ -111,6 +111,8 @@ class PredictionTable:
         if category:
             rows = chain(*self.instances.values())
             self._instances = GrowingTable(folder / INSTANCES_UNFINISHED, AnnotatedRow, rows)
+            for name in (INSTANCE_TABLE, INSTANCE_COCO):
+                (folder / name).unlink(missing_ok=True)
 
     def add(self, row: Row, crops: Sequence[CropRow], instances: Sequence[AnnotatedRow]) -> None:
         """Write the row of an image, and before it those of its crops and its instances; from any thread."""
@@ -135,9 +137,6 @@ class PredictionTable:
             if done:
                 images = {id: _coco_image(self.rows[id]) for id in done}
                 write_instances(self._folder, images, self.instances, self._category)
-            else:
-                for name in (INSTANCE_TABLE, INSTANCE_COCO):
-                    (self._folder / name).unlink(missing_ok=True)
 
 
 class Earlier(NamedTuple):

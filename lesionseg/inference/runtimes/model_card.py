@@ -81,9 +81,9 @@ class ModelCard:
         """What users call what is found: the name of the only class beside the background, such as `nail`."""
         if self.task == INSTANCES:
             # The others are left out, see `lesionseg.inference.decode`.
-            return self.classes[0]
+            return self.classes[0] or LESION
         foreground = self.classes if self.score_rule == SIGMOID else self.classes[1:]
-        return foreground[0] if len(foreground) == 1 else LESION
+        return foreground[0] or LESION if len(foreground) == 1 else LESION
 
     def properties(self) -> dict[str, str]:
         """The card as text by name, JSON where it is more than text: what an ONNX file can carry."""
