@@ -25,9 +25,9 @@ def notebook(request):
 
 
 @cache
-def help_of(tool):
+def help_of(tool, *what):
     with redirect_stdout(StringIO()) as printed, pytest.raises(SystemExit):
-        load_tool(tool).main(["--help"])
+        load_tool(tool).main([*what, "--help"])
     return printed.getvalue()
 
 
