@@ -40,7 +40,7 @@ examples:
 OUT gets <id>_segmentation.png, gray 0 = skin and 255 = lesion in the image's original size, predictions.csv, and
 report.html, a page with all images and their outlines.
 Of Mask R-CNN it also gets the instances: instances.csv with class, score, box and area of each, <id>_instances.png with
-their numbers as grays (0 = none), and instances.json, a COCO file for CVAT and Label Studio.
+their numbers as grays (0 = none), and instances.json, a COCO file with polygons for annotation tools.
 Of a model that tells several findings apart, each finding has a folder of its own in OUT with its masks.
 An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
 A run that was ended before its end is taken up where it was when it is started again.

@@ -78,7 +78,8 @@ def outline_instances(image: np.ndarray, instances: Sequence[tuple[Region, float
     """
     picture = image.copy()
     outlines = [find_outlines(region.mask) for region, _ in instances]
-    line = _line_width(image, [outline for each in outlines for outline in each])
+    # Pale colours are hardly seen in lines of one pixel.
+    line = 1.5 * _line_width(image, [outline for each in outlines for outline in each])
     size = max(SMALLEST_LETTERS, max(image.shape[:2]) / 1400)
     stroke = max(1, round(2 * size))
     colours = [FINDING_COLOURS[number % len(FINDING_COLOURS)] for number in range(len(instances))]

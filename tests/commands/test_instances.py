@@ -14,6 +14,7 @@ from predicted import files, table
 
 from lesionseg.commands.instances import annotate, label_instances
 from lesionseg.data.coco.convert import coco_to_masks
+from lesionseg.data.names import all_masks, is_photograph
 from lesionseg.engine.families import INSTANCES
 from lesionseg.inference.inputs import Input
 from lesionseg.inference.segmenter import Segmenter
@@ -56,6 +57,9 @@ def test_each_instance_has_a_row_a_number_and_an_annotation(nails, tmp_path, cap
     # Both have the 20x20 pixels where they overlap, which are the best-scored one's.
     assert np.bincount(numbers.ravel()).tolist() == [144 * 192 - 5996, 1600, 4796 - 400]
     assert np.array_equal(numbers > 0, read_mask(out / "a_segmentation.png") > 128)
+    # Numbers are neither masks to be scored nor photographs.
+    assert list(all_masks(out)[0]) == ["a"]
+    assert not is_photograph("a_instances.png")
 
     coco = json.loads((out / "instances.json").read_text())
     assert coco["images"] == [dict(id=1, file_name="a.png", height=144, width=192)]
