@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import cv2
@@ -38,9 +39,14 @@ def test_two_tests_become_tables_and_a_picture(finish, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("Means over 3 images (official)")
     assert printed.splitlines()[-1] == (
-        f"compared 2 tests on 3 images; comparison.md, comparison.csv, comparison.png are in {out}"
+        f"compared 2 tests on 3 images; all on one page: {out}/report.html, and comparison.md, comparison.csv, "
+        "comparison.png beside it"
     )
-    assert sorted(path.name for path in out.iterdir()) == ["comparison.csv", "comparison.md", "comparison.png"]
+    parts = ["comparison.csv", "comparison.md", "comparison.png", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == parts
+    page = (out / "report.html").read_text()
+    assert page.count('<path class="truth"') == 3
+    assert "Comparison of 2 tests" in page
     assert cv2.imread(str(out / "comparison.png")).shape[0] > 300
     far = next(
         line for line in (out / "comparison.md").read_text().split("Mean jaccard")[1].splitlines() if "| far" in line
@@ -51,6 +57,23 @@ def test_two_tests_become_tables_and_a_picture(finish, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert load_tool("compare").main([*work_dirs[::-1], "--out", str(out)]) == 0
     assert all((out / name).read_bytes() != content for name, content in before.items())
+
+
+def test_the_page_of_a_test_is_never_replaced(finish, capsys):
+    near, far = finish("near", 2), finish("far", 6)
+    assert load_tool("compare").main([near, far, "--out", near]) == 1
+    assert f"{near}: it holds the report of a test, expected another folder." in capsys.readouterr().err
+
+
+def test_images_that_are_gone_are_compared_by_their_scores(finish, tmp_path, capsys):
+    table = tmp_path / "near" / "per_image.csv"
+    near, far = finish("near", 2), finish("far", 6)
+    table.write_text(re.sub("/images/[^,]*", "/gone.jpg", table.read_text()))
+    assert load_tool("compare").main([near, far, "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<dt>Jaccards apart</dt>") == 3
+    assert '<div class="thumbnail">' not in page
+    assert capsys.readouterr().err == ""
 
 
 def test_default_folder_is_beside_the_work_dirs(finish, tmp_path, monkeypatch):

@@ -23,7 +23,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         type=path,
         default="work_dirs/comparison",
-        help="where comparison.md, .csv and .png go; an earlier comparison is replaced (default: %(default)s)",
+        help="where report.html, comparison.md, .csv and .png go; an earlier comparison is replaced "
+        "(default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_comparison(args.out, rows)
     print(comparison_text(rows, width=get_terminal_size(fallback=(200, 24)).columns))
     print(
-        f"compared {len(rows)} tests on {len(rows[0].test.ids)} images; comparison.md, comparison.csv, comparison.png "
-        f"are in {args.out}"
+        f"compared {len(rows)} tests on {len(rows[0].test.ids)} images; all on one page: {args.out}/report.html, and "
+        "comparison.md, comparison.csv, comparison.png beside it"
     )
 
 

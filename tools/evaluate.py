@@ -17,9 +17,10 @@ examples:
     python tools/evaluate.py labels A B --suffix _mask --images photos --out work_dirs/findings
 
 A mask is <id>.png or <id>_segmentation.png, an id its path below the folder given; lesion is gray above 128.
-DIR gets a folder a system with report.json, per_image.csv, jaccard.png and contact_sheet.jpg, which tools/compare.py
-takes, the comparison (comparison.md, .csv and .png), the images on which the systems differ most
-(largest_differences.jpg), and, where all masks lie in two or more sub-folders, the scores of each (by_folder.csv).
+DIR gets a folder a system with what a test leaves, report.html, report.json, per_image.csv, jaccard.png and
+contact_sheet.jpg, which tools/compare.py takes, the comparison (report.html, comparison.md, .csv and .png), the
+images on which the systems differ most (largest_differences.jpg), and, where all masks lie in two or more
+sub-folders, the scores of each (by_folder.csv).
 """
 
 

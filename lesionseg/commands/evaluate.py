@@ -58,6 +58,7 @@ def run_evaluation(job: Job) -> None:
     ids, left_out = match_ids(truth, masks, job.common)
     images = _find_images(truth, ids, job.images)
     # After the names were looked at: a wrong path is told before numpy is loaded.
+    from lesionseg.documents.page import REPORT_PAGE
     from lesionseg.evaluation.compare import compare, read_tests, short_names
     from lesionseg.evaluation.compare_tables import comparison_text, write_comparison
     from lesionseg.evaluation.mask_scores import MaskSet, score_masks
@@ -78,7 +79,7 @@ def run_evaluation(job: Job) -> None:
     width = get_terminal_size(fallback=(200, 24)).columns
     grids = [lesion_grid(tables), *([grid] if rows and (grid := folder_grid(rows)) else [])]
     print("\n\n".join([*(terminal_table(grid, width) for grid in grids), comparison_text(compared, width)]))
-    made = ["comparison.md", "comparison.csv", "comparison.png"]
+    made = [REPORT_PAGE, "comparison.md", "comparison.csv", "comparison.png"]
     made += [DIFFERENCES] * (len(names) > 1) + [BY_FOLDER] * bool(rows)
     print(
         f"scored {len(names)} folders of masks on {len(ids)} images; {', '.join(made)} are in {job.out}, the reports "
@@ -109,8 +110,9 @@ def _find_images(truth: Truth, ids: Sequence[str], folder: Path | None) -> Mappi
 
 def _check_out(job: Job, truth: Truth, names: Sequence[str]) -> None:
     """Raise DataError where results would lie among masks, or replace what is no earlier evaluation."""
-    from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
+    from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report, check_no_test
 
+    check_no_test(job.out)
     step = "Choose another --out."
     inputs = {real_path(folder): folder for folder in (truth.place, *job.systems)}
     faults = []

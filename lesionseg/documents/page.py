@@ -134,10 +134,11 @@ def table(grid: Grid, meanings: Mapping[str, str] | None = None) -> str:
         row = cell("th", grid.header[0], term(first, meanings.get(first, "")), ' scope="row"')
         row += "".join(cell("td", name, text(value)) for name, value in zip(grid.header[1:], others, strict=True))
         body += f"<tr>{row}</tr>"
-    caption = f"<caption>{text(grid.title)}</caption>" if grid.title else ""
+    caption = f"<caption><span>{text(grid.title)}</span></caption>" if grid.title else ""
+    inside = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    # A keyboard can scroll what is too wide.
     return (
-        f'<div class="wide" tabindex="0"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{text(grid.title or grid.header[0])}">{inside}</div>'
     )
 
 

@@ -6,16 +6,19 @@ from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 
+from lesionseg.documents.page import REPORT_PAGE, write_page
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.compare import COMPARED, CONFIDENCE, RESAMPLES, Row
+from lesionseg.evaluation.compare_page import comparison_page
 from lesionseg.evaluation.pictures import jaccard_boxes
+from lesionseg.evaluation.report_file import check_no_test
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 from lesionseg.files import lock_folder, write_bytes, write_text
 from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table
 
 # Of COCO's twelve those that papers print; the CSV has whatever the report has.
 _COCO_SHOWN = tuple(f"{kind}_{score}" for kind in ("bbox", "segm") for score in ("mAP", "mAP_50", "mAP_75"))
-_FILES = ("comparison.png", "comparison.csv", "comparison.md")
+_FILES = ("comparison.png", "comparison.csv", "comparison.md", REPORT_PAGE)
 _WORDS = ("test", "remarks")
 _METHOD = (
     f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the images, the same for all tests. They tell "
@@ -25,17 +28,20 @@ _METHOD = (
 
 
 def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
-    """Write `comparison.md`, `comparison.csv` and `comparison.png` into a folder.
+    """Write `comparison.md`, `comparison.csv`, `comparison.png` and `report.html` into a folder.
+
+    The page is all of the others in one. Where only that cannot be made, a warning is printed.
 
     Args:
         folder: is made where it does not exist; files of an earlier comparison are replaced.
         rows: at least one.
 
     Raises:
-        DataError: another comparison is writing there, or folders are in the way.
+        DataError: another comparison is writing there, folders are in the way, or the folder is that of a test.
         OSError: the folder cannot be written to.
     """
     folder = Path(folder)
+    check_no_test(folder)
     if taken := [str(folder / name) for name in _FILES if (folder / name).is_dir()]:
         raise DataError(
             f"{first_names(taken)}: a folder, expected a place for a file. Move it away, or choose another --out."
@@ -46,6 +52,7 @@ def write_comparison(folder: str | PathLike, rows: Sequence[Row]) -> None:
         write_bytes(folder / "comparison.png", picture)
         write_text(folder / "comparison.csv", comparison_csv(rows))
         write_text(folder / "comparison.md", comparison_markdown(rows))
+        write_page(folder / REPORT_PAGE, lambda: comparison_page(rows, _grids(rows), _METHOD, picture))
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:

@@ -47,7 +47,13 @@ def words(name: str) -> str:
 # By whatever name a table has for a score.
 MEANINGS = {
     **OF_POOLED,
+    **{f"pooled {name}": meaning for name, meaning in OF_POOLED.items()},
     **OF_COCO,
+    **{
+        f"{kind} mAP{name[2:] and ' '}{name[2:]}": meaning
+        for kind in ("bbox", "segm")
+        for name, meaning in OF_COCO.items()
+    },
     **{name.replace("_", " "): meaning for name, meaning in OF_SCORE.items()},
     **{words(name): meaning for name, meaning in OF_SCORE.items()},
 }

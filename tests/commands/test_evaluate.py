@@ -43,7 +43,7 @@ def test_two_systems_are_scored_and_compared(folders, capsys):
     assert evaluate(folders / "truth", folders / "A", folders / "B", "--out", out) == 0
     of_each = ("report.json", "report.html", "per_image.csv", "jaccard.png", "contact_sheet.jpg")
     reports = {f"{name}/{file}" for name in "AB" for file in of_each} | {"largest_differences.jpg"}
-    assert files(out) == reports | {f"comparison.{kind}" for kind in ("md", "csv", "png")}
+    assert files(out) == reports | {"report.html"} | {f"comparison.{kind}" for kind in ("md", "csv", "png")}
 
     report = json.loads((out / "A" / "report.json").read_text())
     assert report["per_image"]["jaccard"] == (1 / 3 + 3 / 4) / 2
@@ -60,8 +60,8 @@ def test_two_systems_are_scored_and_compared(folders, capsys):
     assert printed.startswith("Scores of the lesion on 2 images:")
     assert "-0.0417" in printed
     assert printed.splitlines()[-1] == (
-        "scored 2 folders of masks on 2 images; comparison.md, comparison.csv, comparison.png, largest_differences.jpg "
-        f"are in {out}, the reports in {out / 'A'}, {out / 'B'}"
+        "scored 2 folders of masks on 2 images; report.html, comparison.md, comparison.csv, comparison.png, "
+        f"largest_differences.jpg are in {out}, the reports in {out / 'A'}, {out / 'B'}"
     )
     assert [test.label for test in read_tests([out / "A", out / "B"])] == ["A", "B"]
 

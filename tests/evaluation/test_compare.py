@@ -115,7 +115,7 @@ def test_files_are_the_same_bytes_again(finish, tmp_path):
     for folder in ("one", "two"):
         write_comparison(tmp_path / folder, compare(read_tests(work_dirs)))
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["comparison.csv", "comparison.md", "comparison.png"]
+    assert names == ["comparison.csv", "comparison.md", "comparison.png", "report.html"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
