@@ -13,7 +13,7 @@ from lesionseg.pixels.outlines import find_outlines
 from lesionseg.pixels.pictures import data_url, decode_image, encode_jpeg
 from lesionseg.pixels.shrink import shrink_image
 
-# Pixels of the longer edge where there are up to so many images: 1,000 take about 9 MB, and 5,000 twice as much.
+# Pixels of the longer edge where there are up to so many images: 1,000 take about 12 MB, and 5,000 twice as much.
 _EDGES = ((1_500, 224), (5_000, 144))
 # JPEG's; WebP files that look alike have half the bytes, and take fifty times as long to make.
 _QUALITY = 80
