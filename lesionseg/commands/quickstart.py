@@ -41,8 +41,8 @@ def quickstart(release: Path | None, work_dir: Path, verbose: bool = False) -> N
     _run("test.py", config, checkpoint, "--work-dir", model, *flags, "--split", split, "--cfg-options", root)
     print(
         f"\nmean Dice {Report.read(model).per_image['dice']:.3f} over images that the model has not seen; look at\n"
-        f"  {model / 'contact_sheet.jpg'}  best, median and worst images with both outlines\n"
-        f"  {model / 'report.json'}  all scores, and what they were measured on\n"
+        f"  {model / 'report.html'}  all images with both outlines, all scores, and what they were measured on\n"
+        f"  {model / 'contact_sheet.jpg'}  best, median and worst images\n"
         f"  {model / 'learning_curve.png'}"
     )
 
