@@ -112,6 +112,12 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert done.stdout.startswith("none.py: no such config, expected")
 
 
+def test_test_files_have_names_of_their_own():
+    # pytest takes two of one name for the same module.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_file_is_long():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())
