@@ -11,7 +11,7 @@ def test_images_without_masks_go_to_a_folder_of_their_own(tmp_path, out, run):
     assert stdout.splitlines()[-1] == f"Made {out}: 1 test, 2 unlabelled (files: 4 copied)"
     assert list(index(out)) == ["b"]
     assert set(tree(out)) == {
-        *("index.csv", "splits/test.txt", "images/test/b.jpg", "annotations/test/b.png"),
+        *("index.csv", "look.html", "splits/test.txt", "images/test/b.jpg", "annotations/test/b.png"),
         *("images/unlabelled/a.jpg", "images/unlabelled/c.jpg"),
     }
     assert (out / "images/unlabelled/c.jpg").read_bytes() == image_bytes(2)

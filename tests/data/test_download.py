@@ -366,7 +366,7 @@ def test_tool_fetches_and_names_the_next_command(server, tmp_path, main, capsys)
     assert "CC BY-NC 4.0" in note
     assert "1902.03368" in note
     assert last.startswith(f"{tmp_path} holds 1 archives, 1 of them fetched now")
-    assert last.endswith(f"python tools/convert_isic.py {tmp_path} data/ISIC")
+    assert last.endswith(f"uv run tools/convert_isic.py {tmp_path} data/ISIC --short-edge 512")
 
 
 def test_tool_refuses_a_file_as_folder(server, tmp_path, main, capsys):

@@ -92,13 +92,13 @@ def test_mixed_precision_is_what_the_machine_can_do(gpu, instructions, expected,
 @pytest.mark.parametrize(
     ("config", "options"),
     [
-        (R50, ["optim_wrapper.dtype=float16"]),
+        (R50, ["optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.dtype=float16"]),
         # MMDetection rounds regions to the precision of the features.
         (str(ROOT / "configs/mask_rcnn/mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512.py"), []),
     ],
 )
 def test_float16_stays_where_it_is_asked_for(config, options, monkeypatch):
-    cfg = load_config(Options(config, amp=True, cfg_options=options))
+    cfg = load_config(Options(config, cfg_options=options))
     before = cfg.optim_wrapper.to_dict()
     told, found = precision_of(cfg, monkeypatch, gpu=True, instructions=True)
     assert told == ""

@@ -163,7 +163,7 @@ def test_the_report_of_another_test_is_not_replaced(trained, tested, isic_folder
     best = next(trained.glob("best_*.pth"))
     arguments = [MASK2FORMER, str(best), "--work-dir", str(folder), *options(isic_folder)]
     assert load_tool("test").main(arguments) == 0
-    assert capsys.readouterr().out.rstrip().endswith(f"are in {folder / f'test_{best.stem}'}")
+    assert f"all on one page: {folder / f'test_{best.stem}' / 'report.html'}" in capsys.readouterr().out
     assert (folder / "report.json").read_text() == report
     assert str(best) in (folder / f"test_{best.stem}" / "report.json").read_text()
 
