@@ -55,13 +55,13 @@ class MatchingCost:
         """Compute the costs.
 
         Args:
-            scores: (layers, images, queries, classes + 1) float32 logits.
-            masks: (layers, images, queries, points) float32 logits.
+            scores: (images, queries, classes + 1) float32 logits.
+            masks: (images, queries, points) float32 logits.
             labels: (K,) int64, the classes that may be true in an image.
             truths: (images, K, points) float32, 0..1, the share of each class in the points.
 
         Returns:
-            (layers, images, queries, K) float32.
+            (images, queries, K) float32.
         """
         probabilities, shares = masks.sigmoid(), truths.mT
         # The cross entropy of a point is softplus(x) - x where it is in the mask, and softplus(x) elsewhere.
