@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmcv.ops import point_sample
 from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 from mmdet.utils import reduce_mean
 from mmseg.models.decode_heads import Mask2FormerHead
@@ -154,8 +155,8 @@ class LesionMask2FormerHead(Mask2FormerHead):
         points = torch.rand((1, self.num_points, 2), device=features.device).expand(len(features), -1, -1)
         # Of each image the queries of all layers at once. In this order pixels are sampled much faster on a CPU.
         scores, embeddings = (each.transpose(0, 1).flatten(1, 2) for each in (scores, embeddings))
-        masks = embeddings @ sample(features.float().contiguous(), points).to(embeddings.dtype)
-        costs = self._cost(scores, masks.float(), classes, sample(truths, points))
+        masks = embeddings @ point_sample(features.float().contiguous(), points).to(embeddings.dtype)
+        costs = self._cost(scores, masks.float(), classes, point_sample(truths, points))
         costs = costs.unflatten(1, (layers, -1)).transpose(0, 1)
         return assign(costs, present=truths.flatten(2).any(2))
 
@@ -177,7 +178,7 @@ class LesionMask2FormerHead(Mask2FormerHead):
             planes = truths.flatten(0, 1)[:, None]
             grid = points.view(layers, images * classes, self.num_points, 2).transpose(0, 1)
             targets = functional.grid_sample(planes, 2 * grid - 1, align_corners=False)[:, 0].transpose(0, 1)
-        return sample(masks, points)[:, 0], targets.flatten(0, 1)
+        return point_sample(masks, points)[:, 0], targets.flatten(0, 1)
 
     def _class_loss(self, scores: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
         """(layers,), the weighted mean over all queries; those that are not matched should find nothing."""
@@ -188,16 +189,3 @@ class LesionMask2FormerHead(Mask2FormerHead):
         losses = functional.cross_entropy(scores.flatten(0, 2), labels, weight=weights, reduction="none")
         losses, weights = (each.view(len(scores), -1).sum(1) for each in (losses, weights[labels]))
         return self.loss_cls.loss_weight * losses / weights
-
-
-def sample(maps: Tensor, points: Tensor) -> Tensor:
-    """Take points from maps.
-
-    Args:
-        maps: (N, C, H, W).
-        points: (N, points, 2), x y, 0..1 over the whole map.
-
-    Returns:
-        (N, C, points), between the pixels bilinear, and zero beyond the border.
-    """
-    return functional.grid_sample(maps, 2 * points[:, None] - 1, align_corners=False)[:, :, 0]
