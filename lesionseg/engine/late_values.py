@@ -60,10 +60,11 @@ class LateInfoHook(RuntimeInfoHook):
         """Hand over what is kept; `ResumableRunner` calls it before a checkpoint is put together."""
         if not self._kept:
             return
-        rows = torch.cat([values for _, values in self._kept]).tolist()
-        for names, _ in self._kept:
-            for name in names:
-                runner.message_hub.update_scalar(f"train/{name}", rows.pop(0))
+        names = [name for each, _ in self._kept for name in each]
+        # One transfer, and one wait.
+        numbers = torch.cat([values for _, values in self._kept]).tolist()
+        for name, number in zip(names, numbers, strict=True):
+            runner.message_hub.update_scalar(f"train/{name}", number)
         self._kept.clear()
 
 
