@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from lesionseg.pixels.outlines import SMALLEST_LETTERS, plain_letters
+from lesionseg.pixels.outlines import letter_size, plain_letters
 
 # RGB.
 Colour = tuple[int, int, int]
@@ -34,9 +34,9 @@ def add_legend(picture: np.ndarray, entries: Sequence[tuple[str, Colour | None]]
         cv2.getTextSize(text, _FONT, 1, 1)[0][0] + _GAP + (_SAMPLE if colour else 0)
         for text, (_, colour) in zip(texts, entries, strict=True)
     ]
-    height, width = picture.shape[:2]
+    width = picture.shape[1]
     # As large as is easy to read, but no text wider than the picture.
-    size = min(max(SMALLEST_LETTERS, max(height, width) / 1400), width / (max(widths) + _GAP))
+    size = min(letter_size(picture), width / (max(widths) + _GAP))
     places, left, line = [], _GAP, 0
     for needed in widths:
         if left > _GAP and (left + needed) * size > width:
@@ -68,8 +68,8 @@ def heat_picture(image: np.ndarray, probability: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     heat = cv2.applyColorMap(cv2.convertScaleAbs(probability, alpha=255), _MAP)
     picture = cv2.addWeighted(gray, 0.5, heat, 0.5, 0)
-    height, width = image.shape[:2]
-    size = min(max(SMALLEST_LETTERS, max(height, width) / 1400), width / 200)
+    width = image.shape[1]
+    size = min(letter_size(picture), width / 200)
     bar, line = max(2, round(_BAR * size)), max(2, round(_LINE * size))
     strip = np.full((bar + line, width, 3), 255, np.uint8)
     strip[:bar] = cv2.applyColorMap(np.linspace(0, 255, width, dtype=np.uint8)[None], _MAP)

@@ -18,7 +18,7 @@ FINDING_COLOURS = (
 # outlined.
 _THINNEST, _THICKEST, _OF_OBJECT = 1 / 480, 1 / 240, 1 / 40
 # Where OpenCV's letters have the size 1, they are 22 pixels high; below this one, nobody reads them.
-SMALLEST_LETTERS = 0.35
+_SMALLEST_LETTERS = 0.35
 
 
 def outline_picture(
@@ -80,7 +80,7 @@ def outline_instances(image: np.ndarray, instances: Sequence[tuple[Region, float
     outlines = [find_outlines(region.mask) for region, _ in instances]
     # Pale colours are hardly seen in lines of one pixel.
     line = 1.5 * _line_width(image, [outline for each in outlines for outline in each])
-    size = max(SMALLEST_LETTERS, max(image.shape[:2]) / 1400)
+    size = letter_size(image)
     stroke = max(1, round(2 * size))
     colours = [FINDING_COLOURS[number % len(FINDING_COLOURS)] for number in range(len(instances))]
     for (region, _), each, colour in zip(instances, outlines, colours, strict=True):
@@ -130,6 +130,11 @@ def _write(
     text = plain_letters(text)
     for ink, width in (((0, 0, 0), 3 * stroke), (colour[::-1], stroke)):
         cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, width, cv2.LINE_AA)
+
+
+def letter_size(picture: np.ndarray) -> float:
+    """How large OpenCV's letters have to be to be read on a picture, see `_SMALLEST_LETTERS`."""
+    return max(_SMALLEST_LETTERS, max(picture.shape[:2]) / 1400)
 
 
 def plain_letters(text: str) -> str:
