@@ -18,7 +18,7 @@ from lesionseg.data.release.data_set_folder import INDEX, read_groups_of
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.listing import SPLITS, Pair
 from lesionseg.documents.charts import histogram
-from lesionseg.documents.gallery import Card, Measure, gallery, spread
+from lesionseg.documents.gallery import MEGAPIXELS, PARTS, Card, Measure, gallery, spread
 from lesionseg.documents.page import figures, page, paragraph, remarks, section, side_by_side, table
 from lesionseg.documents.thumbnails import Thumbnail, read_small, thumbnail
 from lesionseg.errors import DataError
@@ -32,15 +32,14 @@ PAGE = "look.html"
 SAMPLE = 60
 
 _AREA = "Lesion pixels over all pixels of the mask."
-_PARTS = "Pieces of the mask that do not touch each other."
 _BRIGHTNESS = "Mean gray of the image, from 0, black, to 1, white."
 _BORDER = "The share of the image's border that is lesion. Much of it: the lesion is cut off, or the mask inverted."
 _OF_IMAGE = (
     Measure("lesion area", _AREA, ".1%"),
-    Measure("parts", _PARTS, ".0f", falling=True),
+    PARTS,
     Measure("brightness", _BRIGHTNESS, ".2f"),
     Measure("on the border", _BORDER, ".1%", falling=True),
-    Measure("megapixels", "Width times height of the image.", ".2f"),
+    MEGAPIXELS,
 )
 
 
@@ -189,7 +188,7 @@ def _headline(rows: Sequence[Measured], images: int) -> str:
             ("masks", f"{len(rows):,}", "One of an image, or one for each finding that was looked for in it."),
             ("most frequent size", size, f"{count:,} of {len(rows):,}, of {len(set(sizes)):,} different sizes."),
             ("median lesion area", f"{np.median(shares):.1%}", _AREA),
-            ("masks of several parts", f"{several:,}", _PARTS),
+            ("masks of several parts", f"{several:,}", PARTS.meaning),
             ("empty masks", f"{empty:,}", "Masks without a lesion."),
         ]
     )

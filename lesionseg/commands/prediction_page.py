@@ -9,7 +9,7 @@ import numpy as np
 from lesionseg import __version__
 from lesionseg.commands.predictions import Row
 from lesionseg.documents.charts import histogram
-from lesionseg.documents.gallery import Card, Measure, draw, gallery, spread
+from lesionseg.documents.gallery import MEGAPIXELS, PARTS, Card, Measure, draw, gallery, spread
 from lesionseg.documents.page import facts, figures, page, remarks, section, side_by_side
 from lesionseg.documents.thumbnails import read_small, thumbnail
 from lesionseg.inference.inputs import MASK
@@ -20,13 +20,12 @@ _SCORE = (
     "How sure the model is: the mean probability in the mask, or the score of the best instance. It is high for what "
     "looks like the training data, and no proof."
 )
-_PARTS = "Pieces of the mask that do not touch each other."
 _OF_IMAGE = (
     Measure("score", _SCORE),
     Measure("area", _AREA, ".1%"),
-    Measure("parts", _PARTS, ".0f", falling=True),
+    PARTS,
     Measure("seconds", "What the model and the steps until the mask took.", ".3f", falling=True),
-    Measure("megapixels", "Width times height of the image.", ".2f"),
+    MEGAPIXELS,
 )
 
 

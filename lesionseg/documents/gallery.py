@@ -38,6 +38,11 @@ class Measure(NamedTuple):
         return "%" * self.form.endswith("%")
 
 
+# Of pages about images and about their masks.
+PARTS = Measure("parts", "Pieces of the mask that do not touch each other.", ".0f", falling=True)
+MEGAPIXELS = Measure("megapixels", "Width times height of the image.", ".2f")
+
+
 class Card(NamedTuple):
     """An image in a gallery.
 
