@@ -1,7 +1,6 @@
 """tools/predict.py --crops: what was found, cut out of the original image, and the table of it."""
 
 import csv
-import time
 
 import cv2
 import numpy as np
@@ -10,7 +9,6 @@ from drawn_models import FINDINGS, findings_model, instance_model
 from helpers import draw_pair, load_tool
 from predicted import files
 
-from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
 
 main = load_tool("predict").main
@@ -141,19 +139,9 @@ def test_folders_that_are_no_place_for_crops(arguments, photos, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_was_ended_knows_its_crops(arguments, tmp_path, capsys, monkeypatch):
-    crops, predict_batch, asked = tmp_path / "crops", Segmenter.predict_batch, []
-
-    def stop(self, images):
-        asked.append(images)
-        if len(asked) == 4:
-            # The third image is written behind.
-            while len(crop_table(crops)) < 6:
-                time.sleep(0.01)
-            raise KeyboardInterrupt
-        return predict_batch(self, images)
-
-    monkeypatch.setattr(Segmenter, "predict_batch", stop)
+def test_a_run_that_was_ended_knows_its_crops(arguments, tmp_path, capsys, interrupted):
+    crops = tmp_path / "crops"
+    interrupted(4, folder=tmp_path / "out")
     assert main(arguments) == 130
     assert len(crop_table(crops)) == 6
     # As a kill leaves them: crops without a row, and an image whose crop is gone.

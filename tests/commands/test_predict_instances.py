@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from lesionseg.data.coco.convert import coco_to_masks
 from lesionseg.data.names import all_masks, is_photograph
 from lesionseg.engine.families import INSTANCES
 from lesionseg.inference.inputs import Input
-from lesionseg.inference.segmenter import Segmenter
 from lesionseg.pixels.masks import read_mask
 from lesionseg.pixels.parts import Region
 
@@ -104,20 +102,9 @@ def test_more_instances_than_a_byte_counts():
     assert label_instances((1, 301), regions[:255]).dtype == np.uint8
 
 
-def test_a_run_that_was_ended_knows_its_instances(nails, photos, tmp_path, capsys, monkeypatch):
-    predict_batch, asked = Segmenter.predict_batch, []
-
-    def stop(self, images):
-        asked.append(images)
-        if len(asked) == 4:
-            # The third image is written behind.
-            while len(table(out)) < 3:
-                time.sleep(0.01)
-            raise KeyboardInterrupt
-        return predict_batch(self, images)
-
+def test_a_run_that_was_ended_knows_its_instances(nails, photos, tmp_path, capsys, interrupted):
     out = tmp_path / "out"
-    monkeypatch.setattr(Segmenter, "predict_batch", stop)
+    interrupted(4, folder=out)
     assert main([nails, str(photos), "--out", str(out)]) == 130
     assert len(instance_table(out)) == len(json.loads((out / "instances.json").read_text())["annotations"]) == 6
     # As a kill leaves it.

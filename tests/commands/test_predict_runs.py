@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import cv2
 import numpy as np
@@ -16,30 +15,6 @@ from lesionseg.files import lock_folder
 from lesionseg.inference.segmenter import Segmenter
 
 main = load_tool("predict").main
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """Lets Ctrl-C, or another error, come when the model is asked for the image of this number.
-
-    With a folder, after the images before it, which are written behind, are in its table.
-    """
-
-    def interrupt(number, error=KeyboardInterrupt, folder=None):
-        predict_batch, asked = Segmenter.predict_batch, []
-
-        def stop(self, images):
-            asked.append(images)
-            if len(asked) == number:
-                while folder and len(table(folder)) < number - 1:
-                    time.sleep(0.01)
-                raise error
-            return predict_batch(self, images)
-
-        monkeypatch.setattr(Segmenter, "predict_batch", stop)
-        return asked
-
-    return interrupt
 
 
 def without_seconds(folder):
