@@ -4,10 +4,14 @@ import importlib.util
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 # The small config, as tools take it.
@@ -20,6 +24,14 @@ def load_tool(name: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@cache
+def help_of(name: str, *command: str) -> str:
+    """What a tool, or a command of it, prints for `--help`."""
+    with redirect_stdout(StringIO()) as printed, pytest.raises(SystemExit):
+        load_tool(name).main([*command, "--help"])
+    return printed.getvalue()
 
 
 def torchrun(*arguments) -> None:

@@ -9,8 +9,7 @@ import shlex
 from itertools import takewhile
 
 import pytest
-from helpers import ROOT
-from test_tutorials import help_of
+from helpers import ROOT, help_of
 
 from lesionseg.engine.config import Options, load_config
 from lesionseg.main import COMMANDS

@@ -2,14 +2,11 @@
 
 import ast
 import re
-from contextlib import redirect_stdout
-from functools import cache
 from importlib import import_module
-from io import StringIO
 
 import nbformat
 import pytest
-from helpers import ROOT, load_tool
+from helpers import ROOT, help_of
 
 TUTORIALS = sorted((ROOT / "tools" / "tutorials").glob("*.ipynb"))
 MOST_BYTES = 100_000
@@ -22,13 +19,6 @@ PATH = re.compile(r"(?<![\w/])(?:\.\./)*((?:configs|lesionseg|tools|tests)/[\w./
 @pytest.fixture(params=TUTORIALS, ids=lambda path: path.stem)
 def notebook(request):
     return nbformat.read(request.param, as_version=nbformat.NO_CONVERT)
-
-
-@cache
-def help_of(tool, *what):
-    with redirect_stdout(StringIO()) as printed, pytest.raises(SystemExit):
-        load_tool(tool).main([*what, "--help"])
-    return printed.getvalue()
 
 
 def test_they_are_small_together():

@@ -71,6 +71,17 @@ class Killed(BaseException):
     pass
 
 
+class PoisonHook(Hook):
+    """Makes the image of an iteration infinite, and so the weights that are learned from it."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            data_batch["image"][0][:] = float("inf")
+
+
 class KillHook(Hook):
     """Ends a training as a kill would, where a hook is called in an iteration."""
 

@@ -1,10 +1,8 @@
 """What a GPU would be waited for is fetched late, and is the same."""
 
-import math
-
 import pytest
 import torch
-from tiny_training import KillHook, run, settings
+from tiny_training import PoisonHook, run, settings
 
 from lesionseg.engine import finite, late_values
 from lesionseg.engine.resuming import newest_checkpoint
@@ -47,15 +45,8 @@ def test_the_log_and_the_checkpoints_have_the_values_of_all_iterations(tmp_path,
 
 @pytest.mark.usefixtures("_as_on_a_gpu")
 def test_what_is_not_finite_reaches_no_checkpoint(tmp_path):
-    class Poison(KillHook):
-        def __init__(self):
-            pass
-
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            # Neither the first iteration, nor one after which the log is written.
-            if runner.iter == 4:
-                data_batch["image"][0][:] = math.inf
-
+    # Neither the first iteration, nor one after which the log is written.
+    poison = PoisonHook(4)
     with pytest.raises(DataError, match="some weights are not finite, expected numbers: the training has diverged"):
-        run(late_settings(tmp_path), Poison())
+        run(late_settings(tmp_path), poison)
     assert newest_checkpoint(tmp_path).name == "iter_4.pth"

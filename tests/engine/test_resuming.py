@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import torch
-from tiny_training import KillHook, run, settings
+from tiny_training import KillHook, PoisonHook, run, settings
 
 from lesionseg.engine.resuming import newest_checkpoint
 from lesionseg.errors import DataError
@@ -145,15 +145,6 @@ def test_checkpoints_that_are_not_finite_are_passed_over(half, tmp_path, capsys)
 
 def test_a_training_that_diverges_ends_in_one_line_and_keeps_its_checkpoints(tmp_path):
     cfg = settings(tmp_path)
-
-    class Poison(KillHook):
-        def __init__(self):
-            pass
-
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            if runner.iter == 4:
-                data_batch["image"][0][:] = math.inf
-
     with pytest.raises(DataError, match=r"in iteration 5 (the loss|some weights) .*optim_wrapper.optimizer.lr=0.01"):
-        run(cfg, Poison())
+        run(cfg, PoisonHook(4))
     assert newest_checkpoint(tmp_path).name == "iter_4.pth"
