@@ -216,6 +216,8 @@ def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
     if tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+        # MMEngine would put it in the place of the model's own.
+        cfg.pop("data_preprocessor", None)
     return operators_in_use()
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import MASK2FORMER, ROOT, load_tool, torchrun
+from mmseg.registry import MODELS as SEMANTIC_MODELS
 
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.hooks import LearningCurveHook
 from lesionseg.evaluation.report_file import Report
+from lesionseg.models.flip_tta import FlipTTAModel
 from lesionseg.pixels.masks import read_mask
 
 LENGTH = 6
@@ -134,16 +136,23 @@ def test_report_agrees_with_itself_and_with_the_written_masks(tested, isic_folde
         assert cv2.imread(str(work_dir / picture)) is not None
 
 
-def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, capsys):
-    checkpoint = str(trained / f"iter_{LENGTH}.pth")
-    assert (
-        load_tool("test").main([MASK2FORMER, checkpoint, "--tta", "--work-dir", str(tmp_path), *options(isic_folder)])
-        == 0
-    )
+def test_test_time_flips_are_scored_and_noted(trained, isic_folder, tmp_path, capsys, monkeypatch):
+    checkpoint, means = str(trained / f"iter_{LENGTH}.pth"), []
+
+    class Watched(FlipTTAModel):
+        def test_step(self, data):
+            means.append(self.module.data_preprocessor.mean.flatten().tolist())
+            return super().test_step(data)
+
+    monkeypatch.setitem(SEMANTIC_MODELS.module_dict, "FlipTTAModel", Watched)
+    changed = [*options(isic_folder), "model.data_preprocessor.mean=[1.0, 2.0, 3.0]"]
+    assert load_tool("test").main([MASK2FORMER, checkpoint, "--tta", "--work-dir", str(tmp_path), *changed]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["notes"] == [
         "Averaged over flipped copies of each image."
     ]
     assert "per image (mean over images, official)" in capsys.readouterr().out
+    # The model's own, not those at the config's top level.
+    assert means == [[1.0, 2.0, 3.0]] * 5
 
 
 def test_a_work_dir_is_enough_to_test_and_to_predict(trained, isic_folder, tmp_path, capsys):
