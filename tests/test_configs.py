@@ -208,6 +208,15 @@ def test_instances_are_of_one_class_with_exact_masks(instances):
     assert lesion == dict(type="LesionMetric", instances="union")
 
 
+def test_preprocessors_are_one_and_that_of_the_weights(cfg):
+    preprocessor = cfg.model.data_preprocessor
+    named = cfg.get("data_preprocessor", preprocessor)
+    assert (named.mean, named.std) == (preprocessor.mean, preprocessor.std)
+    if cfg.model.get("backbone", {}).get("imagenet_weights"):
+        assert preprocessor.mean == preprocessor.std == [127.5] * 3
+        assert preprocessor.get("pad_size_divisor", 32) == preprocessor.get("test_cfg", {}).get("size_divisor", 32)
+
+
 def test_frozen_layers_keep_their_statistics(instances):
     backbone = instances.model.backbone
     if instances.load_from is None and backbone.type == "ResNet":

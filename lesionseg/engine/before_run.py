@@ -26,6 +26,7 @@ from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
+from lesionseg.models.efficientnet_lite import imagenet_weights
 
 
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:
@@ -142,8 +143,11 @@ def check_data(cfg: Config, loader: str) -> None:
 
 
 def check_backbone_weights(cfg: Config) -> None:
-    """Raise DataError where the file that the backbone is to begin with is not there."""
-    init_cfg = (cfg.model.get("backbone") or {}).get("init_cfg")
+    """Raise DataError where what the backbone is to begin with is not there."""
+    backbone = cfg.model.get("backbone") or {}
+    if backbone.get("imagenet_weights"):
+        imagenet_weights()
+    init_cfg = backbone.get("init_cfg")
     path = init_cfg.get("checkpoint") if isinstance(init_cfg, dict) else None
     if path and "://" not in path and not Path(path).is_file():
         raise DataError(
