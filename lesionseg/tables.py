@@ -54,6 +54,11 @@ def csv_text(header: Sequence[str], rows: Iterable[Mapping[str, object]], digits
     return text.getvalue()
 
 
+def cell_text(cell: str) -> str:
+    """A text as it was before `csv_text` kept it from being a formula."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA_STARTS) else cell
+
+
 def terminal_table(grid: Grid, width: int = _UNLIMITED) -> str:
     """Set a table for a terminal.
 

@@ -3,7 +3,16 @@ from io import StringIO
 
 import pytest
 
-from lesionseg.tables import Grid, csv_text, markdown_table, markdown_text, named_values, side_by_side, terminal_table
+from lesionseg.tables import (
+    Grid,
+    cell_text,
+    csv_text,
+    markdown_table,
+    markdown_text,
+    named_values,
+    side_by_side,
+    terminal_table,
+)
 
 GRID = Grid(["name", "mean score"], [["a|b", "0.5"], ["a rather long name of a test", "0.25"]], title="Means")
 
@@ -68,6 +77,12 @@ def test_blocks_of_other_heights_stand_side_by_side():
 def test_an_id_is_no_formula(id):
     (row,) = csv.DictReader(StringIO(csv_text(["id"], [dict(id=id)])))
     assert row["id"] == f"'{id}"
+    assert cell_text(row["id"]) == id
+
+
+@pytest.mark.parametrize("cell", ["'a", "'", "", "=1"])
+def test_a_text_that_was_no_formula_is_read_as_it_is(cell):
+    assert cell_text(cell) == cell
 
 
 @pytest.mark.parametrize("cell", ["a=b", "-0.5", "+1e3", "", "ISIC_1", -1, -0.5, None])

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from lesionseg.errors import DataError
 from lesionseg.files import read_file
+from lesionseg.tables import cell_text
 
 # With a byte order mark an encoding is certain; UTF-8 that is not is hardly ever valid by chance.
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -91,7 +92,7 @@ def read_table(path: str | PathLike, columns: Sequence[str] = ()) -> Table:
 
 def _parse(text: str, separator: str) -> Table:
     lines = [
-        [cell.strip() for cell in line]
+        [cell_text(cell.strip()) for cell in line]
         for line in csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
     ]
     lines = [line for line in lines if any(line)]

@@ -14,6 +14,7 @@ from lesionseg.cli import check_once
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.scores import PER_IMAGE
+from lesionseg.tables import cell_text
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
 CONFIDENCE = 0.95
@@ -325,9 +326,10 @@ def _read_images(path: Path) -> dict[str, dict[str, float]]:
                 numbers = {name: float(line[name]) for name in (*PER_IMAGE, *_COUNTS)}
                 # NaN is none of it.
                 counts_fit = all(0 <= numbers[name] <= _MOST_PIXELS and numbers[name] % 1 == 0 for name in _COUNTS)
-                if line["id"] in images or not counts_fit or not all(0 <= numbers[name] <= 1 for name in PER_IMAGE):
+                id = cell_text(line["id"])
+                if id in images or not counts_fit or not all(0 <= numbers[name] <= 1 for name in PER_IMAGE):
                     raise ValueError
-                images[line["id"]] = numbers
+                images[id] = numbers
         except KeyError as error:
             raise DataError(f"{path}: no column {error}, expected a table of this version") from error
         except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from lesionseg.data.sources import Source
 from lesionseg.errors import DataError
 
 HALVES = {"training": Fraction(1, 2), "validation": Fraction(1, 2)}
-GROUPS = (("a", "p1"), ("1/b", "p1"), ("c", ""))
+GROUPS = (("a", "p1"), ("1/b", "p1"), ("c", ""), ("-d", "+1 p"))
 THIRDS = {"training": Fraction("0.5625"), "validation": Fraction("0.1875"), "test": Fraction("0.25")}
 
 
@@ -166,7 +166,7 @@ def test_the_index_keeps_groups(tmp_path):
     records = [Record(id, "training", f"{id}.jpg", f"{id}.png", 4, 3, 0.5, 1, group=group) for id, group in GROUPS]
     write_lists(tmp_path, records)
     assert (tmp_path / "index.csv").read_text().splitlines()[0].endswith(",components,group")
-    assert read_groups_of(tmp_path) == {"a": "p1", "1/b": "p1"}
+    assert read_groups_of(tmp_path) == {"a": "p1", "1/b": "p1", "-d": "+1 p"}
     assert read_groups_of(tmp_path / "none") == {}
 
 
