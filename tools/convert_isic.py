@@ -258,7 +258,6 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error(f"{_flag(option)} does not go with --{'to' if args.layout == DATA_SET else 'from'}-hf")
     for option, needed in [
         *([] if args.split else [("seed", "split")]),
-        *([("group_csv", "split")] if args.layout == DATA_SET and not args.split else []),
         *([] if args.group_csv else [("group_column", "group_csv")]),
         *([] if args.foreground else [("background", "foreground")]),
         *([] if args.images or args.layout != MARKED else [("masks", "images")]),

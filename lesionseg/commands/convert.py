@@ -9,14 +9,16 @@ from pathlib import Path
 
 from lesionseg.cli import check_exists
 from lesionseg.data.names import MASK_ENDING
+from lesionseg.data.release.data_set_folder import read_groups_of
 from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, MARKED, PAIRS
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.layouts.hugging_face import find_hugging_face
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
-from lesionseg.data.release.listing import Listing
+from lesionseg.data.release.listing import UNLABELLED, Listing
 from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits
+from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clear_scratch, scratch_folder
 
@@ -157,7 +159,7 @@ def _listed(job: Conversion) -> Iterator[Listing]:
                     "Choose it with --splits, or name there those that shall be mixed."
                 )
             listing.pairs = random_splits(listing.pairs, job.split, job.seed)
-        elif job.group_csv:
+        else:
             note_shared_groups(listing)
         yield listing
 
@@ -175,7 +177,12 @@ def _list(job: Conversion, stack: ExitStack) -> Listing:
             )
         return listing
     if job.layout == DATA_SET:
-        return find_data_set(job.raw)
+        listing = find_data_set(job.raw)
+        listing.set_groups(read_groups_of(job.raw))
+        unlabelled = job.raw / "images" / UNLABELLED
+        if left := list_files(unlabelled) if unlabelled.is_dir() else []:
+            listing.notes.append(f"{unlabelled}: left out {len(left)} files, which have no mask")
+        return listing
     if job.layout == HUGGING_FACE:
         check_exists(job.raw, "a Hugging Face data set")
         # On the disk of the output: the library unpacks all data in it.

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -76,8 +76,8 @@ def look_at(folder: Path, sample: int | None = None, workers: int | None = None)
     listing = find_data_set(folder)
     if not listing.pairs:
         raise DataError(*listing.faults)
-    groups = read_groups_of(folder)
-    pairs = [replace(pair, group=groups.get(pair.id, "")) for pair in listing.pairs]
+    listing.set_groups(read_groups_of(folder))
+    pairs = listing.pairs
     opened = pairs if sample is None else spread(pairs, sample)
     shown = {_key(pair) for pair in spread(opened)}
 

@@ -180,6 +180,34 @@ def test_rows_without_names_go_by_their_numbers_and_files_by_their_content(tmp_p
     assert sorted(images(out)) == ["images/training/b.png", "images/training/training_000000.png"]
 
 
+def test_groups_come_back_and_stay_together(tmp_path, run, hf, to_hf, from_hf):
+    pairs, folder, again = tmp_path / "pairs", tmp_path / "data", tmp_path / "again"
+    for number in range(6):
+        for kind, picture in zip(("images", "masks"), draw_pair(number, HEIGHT, WIDTH), strict=True):
+            (pairs / kind).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(pairs / kind / f"{number}.png"), picture)
+    groups = {"0": "p1", "1": "-2", "2": "p1", "3": "", "4": "p1", "5": "-2"}
+    table = tmp_path / "groups.csv"
+    table.write_text("image_id,patient_id\n" + "".join(f"{id},{group}\n" for id, group in groups.items()))
+    assert run(pairs, folder, "--layout", "pairs", "--group-csv", table)[0] == 0
+    (folder / "images/unlabelled").mkdir()
+    (folder / "images/unlabelled/x.jpg").touch()
+    assert to_hf(folder, hf)[2] == f"note: {folder}/images/unlabelled: left out 1 files, which have no mask\n"
+    assert from_hf(hf, again)[0] == 0
+    assert {id: row["group"] for id, row in index(again).items()} == groups
+    assert to_hf(folder, hf, "--split", "0.5,0.5", "--overwrite")[0] == 0
+    assert from_hf(hf, again, "--overwrite")[0] == 0
+    assert len({index(again)[id]["split"] for id in ("0", "2", "4")}) == 1
+    assert len({index(again)[id]["split"] for id in ("1", "5")}) == 1
+
+
+def test_patients_of_others_are_groups(tmp_path, out, from_hf, datasets):
+    ids = {"a": "p", "b": "p", "c": None}
+    rows = [row(id=id, patient_id=patient, lesion_id=id) for id, patient in ids.items()]
+    assert from_hf(save(datasets, tmp_path / "hf", rows), out)[0] == 0
+    assert {id: line["group"] for id, line in index(out).items()} == {"a": "p", "b": "p", "c": ""}
+
+
 @pytest.mark.parametrize(
     ("rows", "id2label", "fault"),
     [

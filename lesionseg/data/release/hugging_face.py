@@ -1,6 +1,6 @@
 """A data set folder becomes rows that Hugging Face's library `datasets` reads, as people exchange them: Parquet files.
 
-data/<split>-00000-of-00001.parquet         columns id, image and label, or label_<finding>
+data/<split>-00000-of-00001.parquet         columns id, image and label, or label_<finding>; and group
 id2label.json                               class index -> name
 """
 
@@ -21,6 +21,7 @@ from lesionseg.data.release.convert_image import Job, Reading, Result, convert_i
 from lesionseg.data.release.data_set_folder import check_apart, whole_folder
 from lesionseg.data.release.layouts.hugging_face import (
     BACKGROUND,
+    GROUP,
     ID,
     ID2LABEL,
     IMAGE,
@@ -52,6 +53,7 @@ class _Row:
         image: its file.
         labels: finding -> a PNG file of its class index, and 0 elsewhere.
         joined: all of them in one PNG file; None where they overlap.
+        group: as in `lesionseg.data.release.listing.Pair`.
     """
 
     id: str
@@ -59,6 +61,7 @@ class _Row:
     image: Source
     labels: Mapping[str, bytes]
     joined: bytes | None
+    group: str
 
 
 def write_hugging_face(
@@ -102,7 +105,9 @@ def write_hugging_face(
         joins = all(row.joined and len(row.labels) == len(classes) for row in rows)
         columns = [LABEL] if joins else [label_column(finding) for finding in classes]
         features = datasets.Features(
-            {ID: datasets.Value("string")} | {name: datasets.Image() for name in (IMAGE, *columns)}
+            {ID: datasets.Value("string")}
+            | {name: datasets.Image() for name in (IMAGE, *columns)}
+            | ({GROUP: datasets.Value("string")} if any(row.group for row in rows) else {})
         )
         _write_files(folder / "data", rows, columns, features.arrow_schema)
         names = {0: BACKGROUND} | {index: finding or LESION for finding, index in classes.items()}
@@ -123,7 +128,7 @@ def _read(job: Job, classes: Mapping[str, int]) -> tuple[Result, _Row | None]:
         joined = label if joined is None else np.maximum(joined, label)
     assert joined is not None
     pair = job.pairs[0]
-    return result, _Row(pair.id, pair.split, pair.image, labels, None if overlap else encode_labels(joined))
+    return result, _Row(pair.id, pair.split, pair.image, labels, None if overlap else encode_labels(joined), pair.group)
 
 
 def _write_files(folder: Path, rows: Sequence[_Row], columns: Sequence[str], schema: Any) -> None:
@@ -152,6 +157,7 @@ def _cells(row: _Row, columns: Sequence[str]) -> dict[str, Any]:
         ID: row.id,
         IMAGE: {"bytes": row.image.read(), "path": f"{name}{row.image.suffix}"},
         **{column: labels.get(column) and {"bytes": labels[column], "path": f"{name}.png"} for column in columns},
+        GROUP: row.group or None,
     }
 
 

@@ -1,8 +1,8 @@
 """What an input holds, whatever its layout: pairs of images and masks, and what is wrong with them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,6 +114,10 @@ class Listing:
         for source in sources:
             names[source.part].append(source.name)
         self.notes += [f"{part}: {note}" for part, others in names.items() for note in left_out(others, f"no {what}")]
+
+    def set_groups(self, groups: Mapping[str, str]) -> None:
+        """Give the pairs their groups: id -> group; an image that is not there has none."""
+        self.pairs = [replace(pair, group=groups.get(pair.id, "")) for pair in self.pairs]
 
     def check_one_split_an_id(self, advice: str) -> None:
         """Add a fault for ids in two splits; `advice` is the next step."""

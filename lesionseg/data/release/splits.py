@@ -13,7 +13,7 @@ from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
-_GROUP_COLUMNS = ("patient_id", "lesion_id")
+GROUP_COLUMNS = ("patient_id", "lesion_id")
 
 
 def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
@@ -27,7 +27,7 @@ def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
     groups = read_groups(path, ids, column)
     if len(groups) < len(ids):
         listing.notes.append(f"{path}: {len(ids) - len(groups)} images have an empty group, each counts as one")
-    listing.pairs = [replace(pair, group=groups.get(pair.id, "")) for pair in listing.pairs]
+    listing.set_groups(groups)
 
 
 def note_shared_groups(listing: Listing) -> None:
@@ -120,7 +120,7 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
         DataError: no such columns, or images that are missing or have two groups.
         OSError: the file cannot be read.
     """
-    wanted = [column] if column else _GROUP_COLUMNS
+    wanted = [column] if column else GROUP_COLUMNS
     header, rows = read_table(path, [*_ID_COLUMNS, *wanted])
     there = {name.lower(): name for name in reversed(header)}
     id_column = next((there[name] for name in _ID_COLUMNS if name in there), None)
@@ -131,7 +131,7 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
             step = f"Call the column of the images {_ID_COLUMNS[0]}."
         raise DataError(
             f"{path}: the columns are {', '.join(filter(None, header)) or 'none'}, expected one of "
-            f"{', '.join(_ID_COLUMNS)} and {column or ' or '.join(_GROUP_COLUMNS)}. {step}"
+            f"{', '.join(_ID_COLUMNS)} and {column or ' or '.join(GROUP_COLUMNS)}. {step}"
         )
     groups_of = defaultdict(set)
     for row in rows:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lesionseg.cli import progress
 from lesionseg.data.names import is_inside, is_picture, plain, with_finding
 from lesionseg.data.release.listing import Found, Listing, Named
+from lesionseg.data.release.splits import GROUP_COLUMNS
 from lesionseg.data.sources import Source
 from lesionseg.environment import keep_hugging_face_offline
 from lesionseg.errors import DataError, first_names
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 ID2LABEL = "id2label.json"
-ID, IMAGE, LABEL = "id", "image", "label"
+ID, IMAGE, LABEL, GROUP = "id", "image", "label", "group"
 BACKGROUND = "background"
 # What a mask shows where findings are not told apart.
 LESION = "lesion"
@@ -60,7 +61,8 @@ def label_column(finding: str) -> str:
 def find_hugging_face(folder: Path, cache: Path, max_pixels: int | None = None) -> Listing:
     """List the pairs of a data set on disk, as `load_dataset` and `load_from_disk` read it: Parquet, Arrow or pictures.
 
-    Rows without a column `id` go by the names of their images, and else by their numbers.
+    Rows without a column `id` go by the names of their images, and else by their numbers. Their groups are those of the
+    column `group`, or else of the first of `GROUP_COLUMNS` that is there.
 
     Args:
         folder: where it lies.
@@ -101,6 +103,7 @@ def find_hugging_face(folder: Path, cache: Path, max_pixels: int | None = None) 
             expected=("one in its row", "one in its row"),
             advice="Complete the rows, or take them away.",
         )
+    listing.set_groups(rows.groups)
     listing.check_one_split_an_id("Rename them.")
     return listing
 
@@ -189,19 +192,24 @@ class _Rows:
         self._places: dict[str, tuple[Dataset, int, str | None]] = {}
         self._lock = Lock()
         self.empty = 0
+        self.groups: dict[str, str] = {}
 
     def add(self, split: str, dataset: "Dataset", columns: Mapping[str, list[str]]) -> tuple[list[Found], list[Found]]:
-        """List the images and masks of a split; `empty` is how many of its rows have neither."""
+        """List the images and masks of a split; `empty` is how many of its rows have neither, `groups` by id grow."""
         from datasets import Image
 
         for name in (IMAGE, *columns):
             dataset = dataset.cast_column(name, Image(decode=False))
         apart = {name: dataset.select_columns([name]) for name in (IMAGE, *columns)}
         self.empty = 0
+        group = next((name for name in (GROUP, *GROUP_COLUMNS) if name in dataset.column_names), None)
         images, masks = [], []
         for number, row in enumerate(progress(dataset, len(dataset), f"listing {split}")):
             self.empty += all(row[column] is None for column in apart)
             id = _row_id(row, split, number)
+            # NaN stands for nothing, too, and is no patient that all these images would share.
+            if group and row[group] is not None and row[group] == row[group]:
+                self.groups[id] = plain(str(row[group]))
             if row[IMAGE] is not None:
                 data = self._bytes_of(row[IMAGE], f"row {number} of {split}")
                 name = f"{split}/{id}{_suffix(row[IMAGE], data)}"
