@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.engine.before_run import (
+    backbone_weights,
     check_backbone_weights,
     check_data,
     one_run,
@@ -25,7 +26,14 @@ from lesionseg.engine.config import Options, check_schedule, load_config, told_a
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_precision
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.progress import tell_training
-from lesionseg.engine.resuming import TRAIN_IDS, ResumableRunner, ResumeHook, newest_checkpoint, unusable_state
+from lesionseg.engine.resuming import (
+    TRAIN_IDS,
+    ResumableRunner,
+    ResumeHook,
+    can_be_resumed,
+    newest_checkpoint,
+    unusable_state,
+)
 from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook
 from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
@@ -34,6 +42,7 @@ from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
+from lesionseg.files import real_path
 
 LEARNING_CURVE = "learning_curve.png"
 
@@ -87,7 +96,9 @@ def _train(options: Options, resume: bool, overwrite: bool) -> Training:
         precision = use_precision(cfg)
         if not resume:
             check_backbone_weights(cfg)
-    check_work_dir(cfg.work_dir, resume, overwrite)
+    check_work_dir(cfg.work_dir, resume, overwrite, options.trust_checkpoint)
+    if overwrite:
+        _check_not_removed(cfg)
     keep_freed_memory()
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
@@ -117,17 +128,27 @@ def _train(options: Options, resume: bool, overwrite: bool) -> Training:
     return Training(cfg.work_dir, _begin(runner) or 0, runner.iter, runner.rank == 0)
 
 
-def check_work_dir(work_dir: str, resume: bool, overwrite: bool) -> None:
+def check_work_dir(work_dir: str, resume: bool, overwrite: bool, trust: bool = False) -> None:
     """Raise DataError where a training would replace what another run left."""
     check_folder(work_dir, "--work-dir")
     found = [path.name for path in _results(work_dir) if path.suffix == ".pth" or path.name == REPORT]
     if resume or overwrite or not found:
         return
-    go_on = "--resume to go on with it, " if checkpoints(work_dir) else ""
+    go_on = "--resume to go on with it, " if can_be_resumed(work_dir, trust) else ""
     raise DataError(
         f"{work_dir}: holds the results of another run ({first_names(found)}), expected a folder without. Add {go_on}"
         "--overwrite to replace them, or choose another --work-dir."
     )
+
+
+def _check_not_removed(cfg: Config) -> None:
+    """Raise DataError where --overwrite would remove what the training is to begin with."""
+    for path in (cfg.get("load_from"), backbone_weights(cfg)):
+        if path and any(real_path(path) == real_path(result) for result in _results(cfg.work_dir)):
+            raise DataError(
+                f"{path}: --overwrite would remove it before the training begins with it, expected a file that stays. "
+                "Choose another --work-dir."
+            )
 
 
 def remove_results(work_dir: str) -> None:

@@ -142,13 +142,17 @@ def check_data(cfg: Config, loader: str) -> None:
             screen.tell(f"{name}: {finding}, {check_masks(pairs, f'{name} {finding}', label)}")
 
 
+def backbone_weights(cfg: Config) -> str | None:
+    """The file or address of the weights that the backbone is to begin with."""
+    init_cfg = (cfg.model.get("backbone") or {}).get("init_cfg")
+    return init_cfg.get("checkpoint") if isinstance(init_cfg, dict) else None
+
+
 def check_backbone_weights(cfg: Config) -> None:
     """Raise DataError where what the backbone is to begin with is not there."""
-    backbone = cfg.model.get("backbone") or {}
-    if backbone.get("imagenet_weights"):
+    if (cfg.model.get("backbone") or {}).get("imagenet_weights"):
         imagenet_weights()
-    init_cfg = backbone.get("init_cfg")
-    path = init_cfg.get("checkpoint") if isinstance(init_cfg, dict) else None
+    path = backbone_weights(cfg)
     if path and "://" not in path and not Path(path).is_file():
         raise DataError(
             f"{path}: no such file, expected the weights that the backbone begins with. Pre-train first, "

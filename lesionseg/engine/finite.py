@@ -68,10 +68,11 @@ def diverged(runner: Runner, fact: str, learned: bool = False) -> DataError:
             "number among the settings of the model and its data_preprocessor, or start from other weights (load_from)."
         )
     rate = runner.cfg.optim_wrapper.optimizer.get("lr")
+    anew = "Train again without --resume, with" if runner._resume else "Train again with"
     lower = f", such as --cfg-options optim_wrapper.optimizer.lr={rate / 10:g}" if rate else ""
     return DataError(
         f"{runner.work_dir}: in iteration {runner.iter + 1} {fact}, expected numbers: the training has diverged, and "
-        "checkpoints from before that stay as they are. Train again with --overwrite (or another --work-dir) and a "
+        f"checkpoints from before that stay as they are. {anew} --overwrite (or another --work-dir) and a "
         f"lower learning rate{lower}."
     )
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from lesionseg.engine.checkpoint import check_fit
 from lesionseg.engine.learning_curve import LEARNING_CURVE, draw_learning_curve
+from lesionseg.engine.work_dir import instead_of
 from lesionseg.errors import DataError
 
 
@@ -97,8 +98,8 @@ def _check_random_state(state: dict, path: str) -> None:
         set_random_state(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: its random state cannot be restored ({error}), expected one that this training saved. Remove the "
-            "file, so that --resume takes an earlier one."
+            f"{path}: its random state cannot be restored ({error}), expected one that this training saved. "
+            f"{instead_of(path)}"
         ) from error
     finally:
         set_random_state(now)

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
 from lesionseg.engine.progress import CalmRunner
 from lesionseg.engine.screen import screen
-from lesionseg.engine.work_dir import checkpoints
+from lesionseg.engine.work_dir import checkpoints, instead_of, start_from
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, write_text
 
@@ -36,6 +37,8 @@ _FREE = re.compile(
 _PRECISION = re.compile(r"optim_wrapper\.(type|dtype|loss_scale)\b")
 # What `max_iters` stretches with the training.
 _LENGTHS = re.compile(r"\.(begin|end|T_max|milestones)\b")
+# What a checkpoint holds beside the weights.
+_STATE = {"meta": dict, "message_hub": dict, "optimizer": dict, "param_schedulers": list}
 _BATCH = "train_dataloader.batch_size"
 _TOLD = ("precision", "processes")
 _SETTINGS = "settings"
@@ -75,7 +78,7 @@ def unusable_state(path: str, error: Exception) -> DataError:
     """One line for what is raised where the state in a checkpoint is taken over, or first used."""
     return DataError(
         f"{path}: its state cannot be resumed ({describe_error(error)}), expected a checkpoint of this training. "
-        "Remove it, so that --resume takes an earlier one, or train without --resume."
+        f"{instead_of(path)}"
     )
 
 
@@ -85,19 +88,37 @@ def newest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path:
     Raises:
         DataError: there is none, or it holds more than data.
     """
-    faults = []
-    for path in reversed(checkpoints(work_dir).values()):
-        try:
-            load_file(path, "cpu", trust)
-        except BrokenCheckpointError as error:
-            faults.append(str(error))
-            continue
+    faults: list[str] = []
+    if newest := _newest_readable(work_dir, trust, faults):
         for fault in faults:
             screen.tell(f"passed over: {fault}")
-        return path
+        return newest[0]
     if faults:
         raise DataError(*faults)
     raise DataError(f"{work_dir}: no checkpoint to resume from, expected iter_<number>.pth. Train without --resume.")
+
+
+def can_be_resumed(work_dir: str | Path, trust: bool = False) -> bool:
+    """Whether a training can go on from the newest checkpoint of a work_dir, as far as is known before it is built."""
+    try:
+        newest = _newest_readable(work_dir, trust, [])
+    except DataError:
+        return False
+    return newest is not None and not _missing_state(newest[1])
+
+
+def _newest_readable(work_dir: str | Path, trust: bool, faults: list[str]) -> tuple[Path, dict] | None:
+    """The newest checkpoint that can be read, and what it holds; `faults` gets a line for each that cannot."""
+    for path in reversed(checkpoints(work_dir).values()):
+        try:
+            return path, load_file(path, "cpu", trust)
+        except BrokenCheckpointError as error:
+            faults.append(str(error))
+    return None
+
+
+def _missing_state(checkpoint: Mapping[str, object]) -> list[str]:
+    return [part for part in _STATE if part not in checkpoint]
 
 
 @HOOKS.register_module()
@@ -131,13 +152,14 @@ class ResumeHook(Hook):
         if not runner._resume:
             return
         path = str(runner._load_from)
-        for part, kind in (("meta", dict), ("message_hub", dict), ("optimizer", dict), ("param_schedulers", list)):
-            if not isinstance(checkpoint.get(part), kind):
-                raise DataError(
-                    f"{path}: its {part} is missing or damaged, expected the state of a training. Remove it, so that "
-                    "--resume takes an earlier one, or start from its weights: --cfg-options load_from=FILE without "
-                    "--resume."
-                )
+        if missing := _missing_state(checkpoint):
+            raise DataError(
+                f"{path}: holds no {first_names(missing)}, as with save_optimizer=False or save_param_scheduler=False, "
+                f"expected the state of a training. To train on, {start_from(path)}."
+            )
+        for part, kind in _STATE.items():
+            if not isinstance(checkpoint[part], kind):
+                raise DataError(f"{path}: its {part} is damaged, expected the state of a training. {instead_of(path)}")
         before, now = checkpoint.get(_SETTINGS), self._settings(runner)
         if not isinstance(before, dict):
             runner.logger.warning(f"{path} does not say how it was trained: whether it is the same now is not known.")
@@ -206,10 +228,7 @@ def _data_fingerprint(dataset: BaseDataset) -> str:
 
 def _check_same(before: dict, now: dict, path: str) -> None:
     """Raise DataError where a training would go on with other data or settings."""
-    start_anew = (
-        "or start another training from its weights, without --resume and with another --work-dir: --cfg-options "
-        f"load_from={path}"
-    )
+    start_anew = f"or {start_from(path)}"
     if before.get("images") != now["images"]:
         raise DataError(
             f"{path}: was trained on {before.get('images')}, not on {now['images']}, expected the same images and "

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.interruption import stop_request
-from lesionseg.engine.work_dir import best_checkpoints, checkpoints
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints, start_from
 from lesionseg.errors import DataError, Stopped
 from lesionseg.files import clear_scratch, write_bytes, write_text
 
@@ -233,8 +233,7 @@ class ValidatedCheckpointHook(CheckpointHook):
             return "To go on, run the same command with --resume (and without --overwrite)."
         missing = "optimizer" if not self.save_optimizer else "learning rate's schedule"
         return (
-            f"Without its {missing}, which was not to be saved, it cannot go on. Another training may start from its "
-            f"weights, without --resume and with another --work-dir: --cfg-options load_from={self.last_ckpt}."
+            f"Without its {missing}, which was not to be saved, it cannot go on. You may {start_from(self.last_ckpt)}."
         )
 
     def _stop_if(self, asked: int | None, runner: Runner, step: int) -> None:

@@ -1,6 +1,7 @@
 """What a training has left in its work_dir: the config, and checkpoints by their names."""
 
 import re
+import shlex
 from os import PathLike
 from pathlib import Path
 
@@ -16,6 +17,23 @@ def checkpoints(folder: str | PathLike) -> dict[int, Path]:
 def best_checkpoints(folder: str | PathLike, score: str) -> list[Path]:
     """The files that are or were the best checkpoint by a score, in the order of their iterations."""
     return list(_by_iteration(folder, re.escape(f"best_{score}_iter_".replace("/", "_"))).values())
+
+
+def start_from(checkpoint: str | PathLike) -> str:
+    """How a message says that another training may start from the weights of a checkpoint."""
+    return (
+        "start another training from its weights, without --resume and with another --work-dir: --cfg-options "
+        f"{shlex.quote(f'load_from={checkpoint}')}"
+    )
+
+
+def instead_of(checkpoint: str | PathLike) -> str:
+    """What a message tells to do where a training cannot go on from a checkpoint: there may be an earlier one."""
+    path = Path(checkpoint)
+    files = list(checkpoints(path.parent).values())
+    if path in files[1:]:
+        return f"Move it away, so that --resume takes {files[files.index(path) - 1].name}, or {start_from(path)}."
+    return f"Train without --resume and with another --work-dir, or {start_from(path)}."
 
 
 def config_path(given: str) -> str:

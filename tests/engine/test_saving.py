@@ -6,10 +6,11 @@ import torch
 from tiny_training import Killed, KillHook, run, settings
 
 import lesionseg.engine.saving
+from lesionseg.commands.train import check_work_dir
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import newest_checkpoint
-from lesionseg.engine.work_dir import best_checkpoints, checkpoints
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints, instead_of
 from lesionseg.errors import DataError, Stopped
 
 LENGTH = 6
@@ -148,8 +149,17 @@ def test_what_cannot_be_resumed_is_not_recommended(tmp_path):
     hook.before_train_iter = lambda runner, *args, **kwargs: runner.iter == 4 and signal.raise_signal(signal.SIGTERM)
     with stop_request.noted(), pytest.raises(Stopped, match=r"it cannot go on\. .*load_from=.*iter_5\.pth\.$"):
         run(settings(tmp_path, save_optimizer=False), hook)
-    with pytest.raises(DataError, match="its optimizer is missing or damaged"):
+    with pytest.raises(DataError, match=r"holds no optimizer.* To train on, start another .*load_from=.*iter_5\.pth"):
         run(settings(tmp_path), resume_from=tmp_path / "iter_5.pth")
+    with pytest.raises(DataError, match=r"results of another run .* without\. Add --overwrite to replace"):
+        check_work_dir(str(tmp_path), resume=False, overwrite=False)
+
+
+def test_advice_names_the_checkpoint_that_resume_takes_next(tmp_path):
+    for step in (2, 10):
+        (tmp_path / f"iter_{step}.pth").touch()
+    assert instead_of(tmp_path / "iter_10.pth").startswith("Move it away, so that --resume takes iter_2.pth, or start")
+    assert instead_of(tmp_path / "iter_2.pth").startswith("Train without --resume and with another --work-dir, or ")
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):

@@ -99,6 +99,13 @@ def test_the_results_of_another_training_are_refused(capsys, trained, isic_folde
     fails(capsys, "train", arguments, message)
 
 
+def test_overwrite_does_not_remove_what_the_training_begins_with(capsys, trained, isic_folder):
+    weights = Path(trained) / "iter_6.pth"
+    arguments = [MASK2FORMER, "--work-dir", trained, "--overwrite", *options(isic_folder), f"load_from={weights}"]
+    fails(capsys, "train", arguments, r"iter_6\.pth: --overwrite would remove it before .* Choose another --work-dir")
+    assert weights.exists()
+
+
 def test_a_finished_training_has_nothing_left(trained, isic_folder, tmp_path, capsys):
     work_dir = shutil.copytree(trained, tmp_path / "moved")
     before = weights(work_dir)
