@@ -7,6 +7,7 @@ out anew, which would be a second opinion on EXIF: OpenCV is given a picture of 
 import re
 from collections.abc import Iterator
 from mmap import mmap
+from struct import Struct
 from typing import Literal
 
 import cv2
@@ -20,7 +21,9 @@ JPEG_START = b"\xff\xd8"
 # first scan, in whose pixels no end mark can occur by chance.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_APP1 = 0xE1
-JPEG_SCAN = 0xDA
+JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+# How a segment of a JPEG file begins, and a chunk of a PNG file.
+_SEGMENT, _CHUNK = Struct(">BBH"), Struct(">I4s")
 # Chunks of a PNG file that may say how it is turned; ImageMagick writes EXIF as text.
 _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 # How colours are meant, which OpenCV leaves alone.
@@ -115,28 +118,37 @@ def foreign_format(data: Data) -> tuple[str, str] | None:
     return (name, "Convert it to one of them.") if name else None
 
 
-def jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
-    """Yield marker and place of each segment of a JPEG file, up to its first scan; nothing for other files."""
-    place = 2 if data[:2] == JPEG_START else len(data)
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+def jpeg_segments(data: Data, place: int = 2) -> Iterator[tuple[int, int]]:
+    """Yield marker and place of each segment of a JPEG file, from a place up to the next scan; of others nothing."""
+    if data[:2] != JPEG_START:
+        return
+    while place + 4 <= len(data):
+        start, marker, length = _SEGMENT.unpack_from(data, place)
+        if start != 0xFF:
+            return
         if marker == 0xFF:
             # Any number of fill bytes may precede a marker.
             place += 1
             continue
         yield marker, place
-        if marker == JPEG_SCAN:
+        if marker in (JPEG_SCAN, _JPEG_END):
             return
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        place += 2 + length
 
 
 def png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, place and end of each chunk of a PNG file."""
     place = len(PNG_START)
     while place + 12 <= len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        yield data[place + 4 : place + 8], place, end
+        length, kind = _CHUNK.unpack_from(data, place)
+        end = place + 12 + length
+        yield kind, place, end
         place = end
+
+
+def png_is_whole(data: Data) -> bool:
+    """Whether the chunks of a PNG file follow each other up to its end mark; what is behind that does not matter."""
+    return any(kind == b"IEND" for kind, _, end in png_chunks(data) if end <= len(data))
 
 
 def _jpeg_size(data: Data) -> tuple[int, int]:

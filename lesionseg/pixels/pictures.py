@@ -20,10 +20,11 @@ from lesionseg.pixels.headers import (
     is_lying,
     is_plain,
     jpeg_segments,
+    png_is_whole,
     stored_size,
     without_profile,
 )
-from lesionseg.pixels.jpeg_scan import misses_restarts, without_end_mark
+from lesionseg.pixels.jpeg_scan import misses_scans, whole_scan
 from lesionseg.pixels.pages import count_pages
 
 JPEG_QUALITY = 95
@@ -35,8 +36,8 @@ MAX_PIXELS = 2**28
 _OPENCV_PIXELS, _OPENCV_EDGE = 2**30, 2**20
 # OpenCV 4.13 moved the functions of its log here.
 _OPENCV_LOG, _SILENT = getattr(cv2.utils, "logging", cv2), 0
-_PNG_END, _JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
-# Cameras and web servers append bytes after the end of a file; a mask that was cut off has no end mark at all.
+_JPEG_END = b"\xff\xd9"
+# Cameras and web servers append bytes after the end of a file.
 _TAIL = 4096
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -73,6 +74,8 @@ def encoded_size(data: Data, name: str | PathLike) -> tuple[int, int]:
         return decode_image(data[:], name).shape[:2]
     check_not_truncated(data, name)
     _check_one_page(data, name)
+    if misses_scans(data):
+        raise _damaged(name)
     size = stored_size(data)
     if size is None:
         raise _unreadable(data, name)
@@ -157,9 +160,8 @@ def check_not_truncated(data: Data, name: str | PathLike) -> None:
 
     `cv2.imread` decodes such a file without complaint and fills the missing rows with gray or black.
     """
-    tail = data[-_TAIL:]
-    if (data[:8] == PNG_START and _PNG_END not in tail) or (
-        data[:2] == JPEG_START and _JPEG_END not in tail and not _ends_after_scan(data)
+    if (data[:8] == PNG_START and not png_is_whole(data)) or (
+        data[:2] == JPEG_START and _JPEG_END not in data[-_TAIL:] and not _ends_after_scan(data)
     ):
         raise DataError(
             f"{name}: the file breaks off before its end, expected a whole picture. Copy or extract it again."
@@ -184,10 +186,9 @@ def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: in
     size = stored_size(data)
     if size:
         _check_size(*size, name, max_pixels)
-    encoded = without_end_mark(without_profile(data))
-    damaged = misses_restarts(data)
+    encoded = whole_scan(without_profile(data))
     try:
-        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded and not damaged else None
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
     except (cv2.error, MemoryError) as error:
         if size and (isinstance(error, MemoryError) or error.code == cv2.Error.StsNoMem):
             raise DataError(
@@ -195,10 +196,8 @@ def decode_picture(data: bytes, name: str | PathLike, flags: int, max_pixels: in
                 "picture, or end other programs."
             ) from error
         picture = None
-    if damaged or (picture is None and encoded is not data and data[:2] == JPEG_START):
-        raise DataError(
-            f"{name}: pixels are missing or damaged in its middle, expected a whole picture. Copy or extract it again."
-        )
+    if picture is None and encoded is not data and data[:2] == JPEG_START:
+        raise _damaged(name)
     if picture is None:
         raise _unreadable(data, name)
     if not size:
@@ -223,11 +222,17 @@ def _check_size(height: int, width: int, name: str | PathLike, most: int | None)
         raise DataError(f"{fact} at most {most}. Shrink the picture, or allow it with --max-pixels {height * width}.")
 
 
+def _damaged(name: str | PathLike) -> DataError:
+    return DataError(
+        f"{name}: pixels are missing or damaged in its middle, expected a whole picture. Copy or extract it again."
+    )
+
+
 def _unreadable(data: Data, name: str | PathLike) -> DataError:
     if known := foreign_format(data):
         kind, step = known
         return DataError(f"{name}: {kind} by its content, expected a picture such as JPEG or PNG. {step}")
-    if (found := _try_unchanged(data)) is not None:
+    if not is_plain(data) and (found := _try_unchanged(data)) is not None:
         return DataError(
             f"{name}: a picture of type {found.dtype}, expected 8 or 16 bits a channel. Save it as an 8-bit PNG."
         )

@@ -263,7 +263,7 @@ def test_bytes_after_the_end_do_no_harm(gray):
     [
         (b"", "not a readable picture"),
         (b"<html>not found</html>", "a web page by its content"),
-        (b"\x89PNG\r\n\x1a\nIEND\xaeB`\x82", "not a readable picture"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\0IEND\xaeB`\x82", "not a readable picture"),
     ],
 )
 def test_what_is_no_picture_is_an_error(data, what):

@@ -60,10 +60,40 @@ def test_a_file_that_has_lost_its_middle_is_an_error(name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_progressive_files_are_read():
+def progressive(image=IMAGE, **options):
     file = BytesIO()
-    Image.fromarray(IMAGE).save(file, "JPEG", progressive=True)
-    assert np.array_equal(decode_image(file.getvalue(), "a"), decoded(file.getvalue()))
+    Image.fromarray(image).save(file, "JPEG", progressive=True, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("data", [progressive(), progressive(IMAGE[..., 0]), progressive(subsampling=0, quality=30)])
+def test_progressive_files_lack_no_scan(data):
+    assert encoded_size(data + b"more", "a") == IMAGE.shape[:2]
+    assert np.array_equal(decode_image(data, "a"), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    scans = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xda"]
+    ends = [data.rindex(b"\xff\xc4", 0, scan) for scan in scans[1:]]
+    assert len(ends) > 4
+    assert all(decoded(data[:end] + b"\xff\xd9").shape == IMAGE.shape for end in ends)
+    for lacking in (*(data[:end] + b"\xff\xd9" for end in ends), data[: ends[0]] + data[ends[1] :]):
+        for read in (encoded_size, decode_image):
+            with pytest.raises(DataError, match=r"^a: pixels are missing or damaged in its middle"):
+                read(lacking, "a")
+
+
+def test_chunks_of_a_png_file_follow_each_other_to_its_end():
+    data = cv2.imencode(".png", IMAGE)[1].tobytes()
+    assert encoded_size(data + bytes(5000), "a") == IMAGE.shape[:2]
+    assert np.array_equal(decode_image(data + bytes(5000), "a"), IMAGE)
+    for cut in (without_middle(data), data[:-12], data[: len(data) // 2] + data[-12:]):
+        with pytest.raises(DataError, match=r"^a: the file breaks off before its end, expected a whole picture"):
+            encoded_size(cut, "a")
+
+
+@pytest.mark.parametrize("data", [progressive(), jpeg("restarts")])
+def test_headers_that_are_cut_off_are_an_error(data):
+    for length in range(data.index(b"\xff\xda") + 12):
+        with pytest.raises(DataError, match=r"^a: "):
+            encoded_size(data[:length] + b"\xff\xd9", "a")
 
 
 def saved(form, pages=2, **options):
