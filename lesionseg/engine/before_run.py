@@ -132,7 +132,7 @@ def check_data(cfg: Config, loader: str) -> None:
         check_images([sample["img_path"] for sample in samples], name, dataset.min_edge)
     if pairs := [(sample["img_path"], sample["seg_map_path"]) for sample in samples if sample.get("seg_map_path")]:
         screen.tell(f"{name}: {check_masks(pairs, name)}")
-        if isinstance(dataset, LesionCocoDataset) and (note := note_edited_masks(dataset)):
+        if isinstance(dataset, LesionCocoDataset) and (note := note_edited_masks(dataset, samples)):
             screen.tell(note, "warning")
     for finding in getattr(dataset, "metainfo", {}).get("findings", ()):
         looked_for = [sample for sample in samples if finding in sample.get("mask_paths", ())]

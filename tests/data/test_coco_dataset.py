@@ -83,6 +83,12 @@ def test_other_category(coco_folder):
         build(coco_folder, metainfo=dict(classes=("nail",)))
 
 
+def test_annotations_of_others_are_not_to_be_replaced(folder):
+    change(folder, lambda coco: coco["info"].clear())
+    with pytest.raises(DataError, match=r"expected nail\. Set metainfo in the config\. Or correct the file; tools/mas"):
+        build(folder, metainfo=dict(classes=("nail",)))
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -142,7 +148,7 @@ def test_two_masks(folder):
 def test_picture_that_is_not_listed(folder):
     images = folder / "images/training"
     shutil.copy(images / "ISIC_0000003.jpg", images / "new.JPG")
-    with pytest.raises(DataError, match=r"1 of 7 pictures in .* are not in it \(new\.JPG\).*DATASET --overwrite"):
+    with pytest.raises(DataError, match=r"1 of 7 pictures in .* are not in it \(new\.JPG\).*COCO --overwrite"):
         build(folder)
 
 
@@ -151,7 +157,7 @@ def test_image_of_another_size_than_listed(folder):
     height, width = cv2.imread(str(path)).shape[:2]
     assert height != width
     cv2.imwrite(str(path), np.zeros((width, height, 3), np.uint8))
-    expected = rf"1 of 6 .*\(ISIC_0000003\.jpg: {height}x{width}, listed {width}x{height}\).*DATASET --overwrite"
+    expected = rf"1 of 6 .*\(ISIC_0000003\.jpg: {height}x{width}, listed {width}x{height}\).*COCO --overwrite"
     with pytest.raises(DataError, match=expected):
         build(folder)
 

@@ -1,12 +1,12 @@
 """Finds masks that were changed after the instances of their COCO file had been made of them."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lesionseg.data.coco.convert import CATEGORY, Style
+from lesionseg.data.coco.convert import Style
+from lesionseg.data.coco.made import remake_command, style_of
 from lesionseg.data.coco.segmentation import decode_segmentation, split_instances
 from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.mask_cache import packed_mask
@@ -15,8 +15,12 @@ from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.workers import map_files
 
 
-def note_edited_masks(dataset: LesionCocoDataset) -> str | None:
+def note_edited_masks(dataset: LesionCocoDataset, samples: Sequence[Mapping[str, Any]]) -> str | None:
     """Compare the masks that scores are measured against with the instances that average precisions are.
+
+    Args:
+        dataset: with its masks.
+        samples: of all its images.
 
     Returns:
         what to tell, in one line; None where all agree, or cannot be compared: only `tools/masks2coco.py` says in
@@ -25,36 +29,19 @@ def note_edited_masks(dataset: LesionCocoDataset) -> str | None:
     Raises:
         DataError: a mask cannot be read.
     """
-    style = _style(dataset.info)
+    style = style_of(dataset.info)
     if style is None:
         return None
-    samples = [dataset.get_data_info(index) for index in range(len(dataset))]
     results = map_files(lambda sample: _agrees(sample, style), samples)
     edited = [sample["image_id"] for sample, agrees in zip(samples, results, strict=True) if not agrees]
     if not edited:
         return None
-    arguments = [dataset.data_root, "--overwrite"]
-    for flag, value, usual in (
-        ("--instances", style.instances, Style.instances),
-        ("--min-area", str(style.min_area), str(Style.min_area)),
-        ("--category", dataset.metainfo["classes"][0], CATEGORY),
-    ):
-        arguments += [] if value == usual else [flag, value]
+    command = remake_command(dataset.data_root, style, dataset.metainfo["classes"][0])
     return (
         f"{dataset.ann_file}: the masks of {len(edited)} of {len(samples)} images have changed since its instances "
         f"were made of them ({first_names(edited)}), expected the same: the scores of masks and the average precisions "
-        f"are measured against different lesions. Run tools/masks2coco.py {shlex.join(arguments)}."
+        f"are measured against different lesions. Run {command}."
     )
-
-
-def _style(info: Mapping[str, Any]) -> Style | None:
-    """How a COCO file was made of masks; None where it does not say so, or not exactly."""
-    if not str(info.get("version")).startswith("lesionseg ") or info.get("segmentation") != "RLE":
-        return None
-    instances, min_area = info.get("instances"), info.get("min_area")
-    if instances not in ("whole", "components") or type(min_area) is not int:
-        return None
-    return Style(str(instances), min_area)
 
 
 def _agrees(sample: Mapping[str, Any], style: Style) -> bool:

@@ -9,6 +9,7 @@ from mmdet.registry import DATASETS
 
 from lesionseg.data.coco.derive import derive, find_names
 from lesionseg.data.coco.lists import check_usable
+from lesionseg.data.coco.made import remake_command, style_of
 from lesionseg.data.datasets.coco_index import CheckedCOCO, read_checked
 from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
@@ -98,9 +99,15 @@ class LesionCocoDataset(CocoDataset):
     def _check_categories(self, names: list[str]) -> None:
         if absent := [name for name in self.metainfo["classes"] if name not in names]:
             raise DataError(
-                f"{self.ann_file}: its categories are {', '.join(names)}, expected {', '.join(absent)}. Run "
-                f"tools/masks2coco.py DATASET --overwrite --category {absent[0]}, or set metainfo in the config."
+                f"{self.ann_file}: its categories are {', '.join(names)}, expected {', '.join(absent)}. Set metainfo "
+                f"in the config. {self._mend(absent[0])}"
             )
+
+    def _mend(self, category: str) -> str:
+        """What to do about a file that does not fit; only one that was made of the masks is made again of them."""
+        if style := style_of(self.info):
+            return f"Or, as the file was made of masks, run {remake_command(self.data_root, style, category)}."
+        return "Or correct the file; tools/masks2coco.py would replace its annotations by those of the masks."
 
     def _check_folder(self, coco: dict[str, list[dict]], root: Path) -> None:
         """Compare the list of images with the folder."""
@@ -116,7 +123,7 @@ class LesionCocoDataset(CocoDataset):
             if names:
                 raise DataError(
                     f"{self.ann_file}: {len(names)} {fact} ({first_names(names)}), expected the same as when the file "
-                    "was made. Run tools/masks2coco.py DATASET --overwrite."
+                    f"was made. Restore the folder. {self._mend(self.metainfo['classes'][0])}"
                 )
 
     def _check_sizes(self, images: list[dict], root: Path) -> None:
@@ -130,7 +137,8 @@ class LesionCocoDataset(CocoDataset):
         if wrong:
             raise DataError(
                 f"{self.ann_file}: {len(wrong)} of {len(images)} images have other sizes than listed "
-                f"({first_names(wrong)}), expected those of the files. Run tools/masks2coco.py DATASET --overwrite."
+                f"({first_names(wrong)}), expected those of the files. Restore the images. "
+                f"{self._mend(self.metainfo['classes'][0])}"
             )
 
     def _find_masks(self, samples: list[dict]) -> None:
