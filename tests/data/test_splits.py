@@ -120,6 +120,13 @@ def test_images_go_by_name_path_or_file(tmp_path):
     assert read_groups(path, ["1/ISIC_1", "2/ISIC_2"]) == {"1/ISIC_1": "p1", "2/ISIC_2": "p2"}
 
 
+def test_groups_are_read_as_an_audit_writes_them(tmp_path):
+    path = table(tmp_path, "id,group,split,path\npart_1/a,g,,x\nb,g,,y\nc,,,z\n")
+    assert read_groups(path, ["a", "b", "c"]) == {"a": "g", "b": "g"}
+    with pytest.raises(DataError, match="1 of 1 images have no row"):
+        read_groups(path, ["part_2/a"])
+
+
 def test_the_column_of_groups_is_chosen(tmp_path):
     path = table(tmp_path, "isic_id,patient_id,lesion_id,site\na,p,l,s\n")
     assert read_groups(path, ["a"], "lesion_id") == {"a": "l"}

@@ -67,7 +67,7 @@ def test_groups_of_the_index_stay_together(folder):
         assert list(map(len, patients)) == [1, 1, 2]
         assert patients[0] == patients[1] < patients[2]
     taken = semantic(folder, subset=dict(fraction=0.4, seed=3)).taken
-    assert taken == "2 of 6 images (train_fraction=0.4, train_fraction_seed=3, groups of index.csv kept whole)"
+    assert taken == "2 of 6 images (train_fraction=0.4, train_fraction_seed=3, groups kept whole)"
 
 
 def test_all_families_take_the_same_images(coco_folder):

@@ -15,7 +15,7 @@ class Subset:
     """Which images of a data set folder are taken; all of them by default.
 
     A share is drawn by the ids and `seed` alone, the same on every machine and in every process, whatever the seed of
-    the training. Images of one group in index.csv are taken together, as in a random split. The images of a smaller
+    the training. Images of one group are taken together, as in a random split. The images of a smaller
     share are among those of a larger one.
 
     Attributes:
@@ -54,7 +54,8 @@ class Subset:
 
         Args:
             ids: of all of them.
-            data_root: the data set folder, whose index.csv tells the groups.
+            data_root: the data set folder, which tells the groups, see
+                `lesionseg.data.release.data_set_folder.read_groups_of`.
 
         Returns:
             the chosen ids, in the order of `ids`; and how many they are, in words, or nothing where all are taken.
@@ -71,7 +72,7 @@ class Subset:
             chosen = _draw(shuffled_groups(ids, groups, self.seed), self.fraction * len(ids))
             how = f"train_fraction={self.fraction}"
             how += f", train_fraction_seed={self.seed}" if self.seed else ""
-            how += ", groups of index.csv kept whole" if groups else ""
+            how += ", groups kept whole" if groups else ""
         else:
             return list(ids), ""
         return [id for id in ids if id in chosen], f"{len(chosen)} of {len(ids)} images ({how})"

@@ -20,6 +20,8 @@ from lesionseg.files import exchange, lock, real_path
 from lesionseg.tables import csv_text
 
 INDEX = "index.csv"
+# Where `tools/audit.py` may put its table of groups, which then counts in the place of those of the index.
+AUDIT, GROUPS = "audit", "groups.csv"
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,55 @@ def write_lists(folder: Path, records: Sequence[Record]) -> None:
 
 
 def read_groups_of(folder: str | PathLike) -> dict[str, str]:
-    """Read the groups of images from the index.csv of a data set folder.
+    """Read which images of a data set folder belong together.
 
     Returns:
-        id -> group; an image without one is left out, and so are all where there is no such file or column.
+        id -> group; an image without one is left out. As `tools/audit.py --out FOLDER/audit` has found it, or where
+        that was not run, as index.csv has it.
 
     Raises:
         DataError: the file is no table.
         OSError: it cannot be read.
     """
-    index = Path(folder) / INDEX
-    rows = read_table(index, ("id", "group")).rows if index.is_file() else []
-    return {row["id"]: row["group"] for row in rows if row.get("id") and row.get("group")}
+    return _groups(_grouped_rows(folder))
+
+
+def read_index_groups(folder: str | PathLike) -> dict[str, str]:
+    """Read the groups of index.csv alone; see `read_groups_of`."""
+    return _groups(_read_rows(Path(folder) / INDEX))
+
+
+def find_seen(folder: str | PathLike) -> set[str] | None:
+    """Find the images of a data set folder that have another one of their group in training.
+
+    Returns:
+        their ids; None where there is no audit, and no group in index.csv.
+
+    Raises:
+        DataError: the file is no table.
+        OSError: it cannot be read.
+    """
+    rows = [row for row in _grouped_rows(folder) if row.get("group")]
+    trained: dict[str, set] = defaultdict(set)
+    for row in rows:
+        if row.get("split") == "training":
+            trained[row["group"]].add((row.get("dataset"), row["id"]))
+    seen = {row["id"] for row in rows if len(trained[row["group"]]) > (row.get("split") == "training")}
+    return seen if rows or Path(folder, AUDIT, GROUPS).is_file() else None
+
+
+def _grouped_rows(folder: str | PathLike) -> list[dict[str, str]]:
+    """The rows of the audit of a data set folder, or of its index.csv; none where there is neither."""
+    audited = Path(folder, AUDIT, GROUPS)
+    return _read_rows(audited if audited.is_file() else Path(folder, INDEX))
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    return [row for row in read_table(path, ("id", "group")).rows if row.get("id")] if path.is_file() else []
+
+
+def _groups(rows: Sequence[dict[str, str]]) -> dict[str, str]:
+    return {row["id"]: row["group"] for row in rows if row.get("group")}
 
 
 def check_apart(roots: Sequence[Path], out: Path) -> None:

@@ -14,6 +14,8 @@ from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
 GROUP_COLUMNS = ("patient_id", "lesion_id")
+# As `tools/audit.py` calls it. Other tables may mean something else by it.
+_OTHER_GROUP_COLUMN = "group"
 
 
 def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
@@ -108,10 +110,10 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
 
     Args:
         path: a table with a header and a row for each image, such as HAM10000_metadata.csv; see
-            `lesionseg.data.lists.read_table`. Images are named by their id, with or without its sub-folders and the
-            extension of the file.
+            `lesionseg.data.lists.read_table`. Images are named by their id, with or without its sub-folders, or
+            others, and the extension of the file.
         ids: the images that need a group.
-        column: the header of the groups; by default patient_id or lesion_id, whichever is there.
+        column: the header of the groups; by default patient_id or lesion_id, whichever is there, or else group.
 
     Returns:
         id -> group; an image whose cell is empty is left out.
@@ -121,10 +123,12 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
         OSError: the file cannot be read.
     """
     wanted = [column] if column else GROUP_COLUMNS
-    header, rows = read_table(path, [*_ID_COLUMNS, *wanted])
+    header, rows = read_table(path, [*_ID_COLUMNS, *wanted, _OTHER_GROUP_COLUMN])
     there = {name.lower(): name for name in reversed(header)}
     id_column = next((there[name] for name in _ID_COLUMNS if name in there), None)
     columns = [there[name.lower()] for name in wanted if name.lower() in there]
+    if not column and not columns and _OTHER_GROUP_COLUMN in there:
+        columns = [there[_OTHER_GROUP_COLUMN]]
     if id_column is None or len(columns) != 1:
         step = "Choose the column of the groups with --group-column."
         if id_column is None:
@@ -133,10 +137,12 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
             f"{path}: the columns are {', '.join(filter(None, header)) or 'none'}, expected one of "
             f"{', '.join(_ID_COLUMNS)} and {column or ' or '.join(GROUP_COLUMNS)}. {step}"
         )
-    groups_of = defaultdict(set)
+    groups_of, by_name = defaultdict(set), defaultdict(set)
     for row in rows:
-        groups_of[listed_id(row[id_column])].add(row[columns[0]])
-    found = {id: groups_of.get(id) or groups_of.get(PurePosixPath(id).name, set()) for id in ids}
+        listed, group = listed_id(row[id_column]), row[columns[0]]
+        groups_of[listed].add(group)
+        by_name[PurePosixPath(listed).name].add(group)
+    found = {id: groups_of.get(id) or groups_of.get(PurePosixPath(id).name) or by_name.get(id, set()) for id in ids}
     for fact, wrong in (
         ("have no row", [id for id, groups in found.items() if not groups]),
         (f"have more than one {columns[0]}", [id for id, groups in found.items() if len(groups) > 1]),
