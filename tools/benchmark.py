@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import add_config_arguments, path, positive, tool
+from lesionseg.cli import add_config_arguments, count, path, positive, tool
 from lesionseg.engine.config import Options, load_config
 
 
@@ -34,6 +34,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     conversion.add_argument("--rounds", type=positive, default=5, help="how often (default: %(default)s)")
     operators = what.add_parser("operators", help="mmcv's operators as they are here, and compiled where installed")
     operators.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="(default: %(default)s)")
+    audit = what.add_parser("audit", help="how many made copies of images tools/audit.py finds")
+    audit.add_argument("folder", metavar="DIR", type=path, help="images that are not twins of each other")
+    audit.add_argument("--images", type=positive, default=60, help="how many are copied (default: %(default)s)")
+    audit.add_argument("--others", type=count, default=400, help="among how many others (default: %(default)s)")
+    audit.add_argument("--seed", type=count, default=0, help="another one draws others (default: %(default)s)")
+    audit.add_argument("--no-embeddings", action="store_true", help="as for tools/audit.py")
     return parser.parse_args(argv)
 
 
@@ -49,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from lesionseg.benchmarks.convert import convert_seconds, convert_table
 
         print(convert_table(convert_seconds(Path(args.raw), args.short_edge, args.workers, args.rounds)))
+        return
+    if args.what == "audit":
+        from lesionseg.benchmarks.audit import copies_table, find_copies
+
+        folder = Path(args.folder)
+        print(copies_table(find_copies(folder, args.images, args.others, args.seed, not args.no_embeddings)))
         return
     if args.what == "train":
         options = Options.of(args)

@@ -1,0 +1,135 @@
+"""Fingerprints of all images -> twins, and the groups that they make."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from lesionseg.data.twins.candidates import bits_apart, cosines, near_embeddings, near_looks
+from lesionseg.data.twins.fingerprints import Fingerprint
+from lesionseg.data.twins.geometry import Similarity, find_similarity
+from lesionseg.workers import map_files
+
+# By what two images are known to be twins, the most certain first. One id stands for one image.
+BYTES, PIXELS, GEOMETRY, ID = EVIDENCE = ("bytes", "pixels", "geometry", "id")
+
+_AT_ONCE = 200  # pairs, that a thread does not ask for each
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two images that show the same.
+
+    Attributes:
+        one, other: numbers of the images, the smaller first.
+        evidence: one of `EVIDENCE`: the files are equal, or the pixels; one lies in the other; or they have one id, and
+            none of these holds.
+        similarity: how the first lies in the other, where geometry was asked.
+        bits: by which their perceptual hashes differ, 0..64, in the orientation in which they are nearest.
+        cosine: of their embeddings; None without.
+    """
+
+    one: int
+    other: int
+    evidence: str
+    similarity: Similarity | None
+    bits: int
+    cosine: float | None
+
+
+def find_twins(
+    ids: Sequence[str],
+    fingerprints: Sequence[Fingerprint],
+    embeddings: np.ndarray | None = None,
+    workers: int | None = None,
+) -> list[Twins]:
+    """Find the twins among images.
+
+    Of images that are equal to the last pixel, each is the twin of the first, which alone is compared with others.
+
+    Args:
+        ids: of the images; one may occur again, in another folder.
+        fingerprints: of the images.
+        embeddings: (N, D) float32 of length 1; None to do without, and find fewer.
+        workers: how many threads work; None for one a core.
+
+    Returns:
+        twins, in the order of their images.
+    """
+    equal = {pair: BYTES for pair in _repeated(print_.file for print_ in fingerprints)}
+    for pair in _repeated(print_.pixels for print_ in fingerprints):
+        equal.setdefault(pair, PIXELS)
+    copies = {other for _, other in equal}
+    of_id = {*_repeated(ids)} - equal.keys()
+    looks = np.array([print_.looks for print_ in fingerprints])
+    firsts = np.array([number for number in range(len(ids)) if number not in copies])
+    near = [near_looks(looks[firsts]), *([] if embeddings is None else [near_embeddings(embeddings[firsts])])]
+    candidates = sorted({(one, other) for one, other in firsts[np.concatenate(near)].tolist()} | of_id)
+    similar = dict(_similar(candidates, fingerprints, workers))
+    kinds = equal | {pair: ID for pair in of_id if pair not in similar} | dict.fromkeys(similar, GEOMETRY)
+    pairs = np.array(sorted(kinds), np.int64).reshape(-1, 2)
+    likeness: list[float | None] = [None] * len(pairs)
+    if embeddings is not None:
+        likeness = cosines(embeddings, pairs).tolist()
+    return [
+        Twins(one, other, kinds[one, other], similar.get((one, other)), bits, cosine)
+        for (one, other), bits, cosine in zip(pairs.tolist(), bits_apart(looks, pairs).tolist(), likeness, strict=True)
+    ]
+
+
+def find_groups(ids: Sequence[str], known: Sequence[str], twins: Iterable[Twins]) -> list[str]:
+    """Join twins, and what was known to belong together, into groups.
+
+    Args:
+        ids: of the images.
+        known: their groups so far, such as a patient; "" where that is not known.
+        twins: among them.
+
+    Returns:
+        the group of each image; "" for one that is alone. A group keeps the name it had, the first of several, or is
+        called by the first of its ids.
+    """
+    edges = [(pair.one, pair.other) for pair in twins]
+    edges += [(members[0], other) for members in _members(known).values() for other in members[1:]]
+    ends = np.array(edges, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(len(ids), len(ids)))
+    _, labels = connected_components(graph, directed=False)
+    sizes, names = Counter(labels.tolist()), dict[Hashable, str]()
+    for label, members in _members(labels.tolist()).items():
+        names[label] = min(filter(None, (known[number] for number in members)), default="") or (
+            min(ids[number] for number in members) if sizes[label] > 1 else ""
+        )
+    return [names[label] for label in labels.tolist()]
+
+
+def _similar(
+    candidates: Sequence[tuple[int, int]], fingerprints: Sequence[Fingerprint], workers: int | None
+) -> Iterator[tuple[tuple[int, int], Similarity]]:
+    def compare(pairs: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], Similarity]]:
+        found = []
+        for one, other in pairs:
+            similarity = find_similarity(fingerprints[one].features, fingerprints[other].features)
+            if similarity:
+                found.append(((one, other), similarity))
+        return found
+
+    chunks = [candidates[start : start + _AT_ONCE] for start in range(0, len(candidates), _AT_ONCE)]
+    for found in map_files(compare, chunks, f"comparing {len(candidates):,} pairs, by {_AT_ONCE}:", workers):
+        yield from found
+
+
+def _repeated(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
+    """Pairs of the first number with a key, and each further one."""
+    return [(members[0], other) for members in _members(keys).values() for other in members[1:]]
+
+
+def _members(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:
+    """The numbers of each key, but for empty ones."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for number, key in enumerate(keys):
+        if key != "":
+            members[key].append(number)
+    return members

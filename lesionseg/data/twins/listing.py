@@ -1,0 +1,89 @@
+"""The images of a data set, of whatever form, and their splits: by names alone."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lesionseg.data.names import image_id, is_photograph
+from lesionseg.data.release.data_set_folder import read_index_groups
+from lesionseg.data.release.listing import SPLITS, UNLABELLED
+from lesionseg.data.sources import list_files
+from lesionseg.errors import DataError, first_names
+
+# A folder with such a word in its name tells the split of the images in it.
+_WORDS = {
+    **{word: SPLITS[0] for word in ("training", "train")},
+    **{word: SPLITS[1] for word in ("validation", "valid", "val")},
+    **{word: SPLITS[2] for word in ("test", "testing")},
+}
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image of a data set.
+
+    Attributes:
+        id: its path below the folder of its split, or else of the data set, without suffix.
+        split: training, validation, test or unlabelled; "" where no folder tells it.
+        dataset: the folder that was given.
+        path: where it lies.
+        searched: the folder that it was found in.
+        group: what it was known to have in common with others, such as a patient; "" where that is not known.
+    """
+
+    id: str
+    split: str
+    dataset: Path
+    path: Path
+    searched: Path
+    group: str = ""
+
+
+def find_photographs(dataset: Path) -> list[Photograph]:
+    """List the images of a data set folder, or of any folder with all below it, in the order of their paths.
+
+    Of any folder, `ISIC2018_Task1-2_Training_Input`, `train` and the like tell the split; files that are called like
+    masks or predictions are no images.
+
+    Raises:
+        DataError: it is no folder, or has no images.
+        OSError: a folder cannot be read.
+    """
+    if not dataset.is_dir():
+        what = "a file" if dataset.exists() else "no such folder"
+        raise DataError(f"{dataset}: {what}, expected a folder of images. Check the path.")
+    folders = {split: dataset / "images" / split for split in (*SPLITS, UNLABELLED)}
+    found: list[Photograph] = []
+    others: list[str] = []
+    if is_data_set := any(folder.is_dir() for folder in folders.values()):
+        groups = read_index_groups(dataset)
+        for split, folder in folders.items():
+            for name in _names(folder, others) if folder.is_dir() else []:
+                id = image_id(name)
+                found.append(Photograph(id, split, dataset, folder / name, folder, groups.get(id, "")))
+    else:
+        for name in _names(dataset, others):
+            split, below = _split_of(name)
+            found.append(Photograph(image_id(below), split, dataset, dataset / name, dataset))
+    if not found:
+        there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "empty"
+        where = f"{dataset / 'images'}" if is_data_set else f"{dataset}"
+        raise DataError(f"{where}: {there}, expected images such as <id>.jpg. Check the path; archives are not opened.")
+    return found
+
+
+def _names(folder: Path, others: list[str]) -> list[str]:
+    """The images in a folder; whatever else lies there joins the others."""
+    names = sorted(source.name for source in list_files(folder))
+    others += [name for name in names if not is_photograph(name)]
+    return [name for name in names if is_photograph(name)]
+
+
+def _split_of(name: str) -> tuple[str, str]:
+    """The split that the innermost telling folder of a path tells, and the path below that."""
+    parts = PurePosixPath(name).parts
+    for depth in range(len(parts) - 2, -1, -1):
+        told = {_WORDS[word] for word in re.split("[^a-z]+", parts[depth].lower()) if word in _WORDS}
+        if len(told) == 1:
+            return told.pop(), "/".join(parts[depth + 1 :])
+    return "", name

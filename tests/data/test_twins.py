@@ -1,0 +1,120 @@
+"""Images that show the same lesion."""
+
+import cv2
+import numpy as np
+import pytest
+from helpers import draw_pair
+
+from lesionseg.benchmarks.audit import make_copies
+from lesionseg.data.phantoms.phantom import draw_phantom
+from lesionseg.data.release.data_set_folder import find_seen, read_groups_of
+from lesionseg.data.twins.candidates import bits_apart, cosines, near_embeddings, near_looks
+from lesionseg.data.twins.find import Twins, find_groups
+from lesionseg.data.twins.geometry import LEAST_INLIERS, find_features, find_similarity
+from lesionseg.data.twins.listing import find_photographs
+from lesionseg.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    return [draw_phantom(seed, 192, 256)[0] for seed in range(4)]
+
+
+def test_copies_lie_in_each_other_and_others_do_not(phantoms):
+    features = [find_features(image) for image in phantoms]
+    copies = make_copies(phantoms[0], np.random.default_rng(0))
+    for kind, copy in copies.items():
+        moved = find_similarity(find_features(copy), features[0])
+        assert moved is not None, kind
+        assert moved.inliers > 2 * LEAST_INLIERS, kind
+        assert moved.mirrored == kind.startswith("flipped"), kind
+        assert moved.scale == pytest.approx(1, abs=0.02), kind
+        degrees = {"turned by 10 degrees": 10, "flipped top to bottom": 180}.get(kind, 0)
+        assert abs(moved.degrees) == pytest.approx(degrees, abs=1), kind
+    pairs = [(one, other) for one in range(4) for other in range(one)]
+    assert [find_similarity(features[one], features[other]) for one, other in pairs] == [None] * 6
+
+
+def test_without_features_nothing_is_alike():
+    plain = find_features(np.full((60, 80, 3), 128, np.uint8))
+    assert len(plain.points) == 0
+    assert find_similarity(plain, plain) is None
+    tiny = find_features(np.zeros((1, 1, 3), np.uint8))
+    assert find_similarity(tiny, plain) is None
+
+
+def test_near_hashes_are_found_in_any_orientation():
+    rng = np.random.default_rng(0)
+    looks = rng.random((600, 8, 64)) < 0.5
+    looks[3, 5] = looks[599, 0]
+    for (one, orientation), other, bits in (((20, 2), 550, 10), ((7, 0), 8, 11)):
+        looks[one, orientation] = looks[other, 0]
+        looks[one, orientation, :bits] ^= True
+    assert near_looks(looks).tolist() == [[3, 599], [20, 550]]
+    assert bits_apart(looks, np.array([[3, 599], [7, 8]])).tolist() == [0, 11]
+
+
+def test_near_embeddings_are_found_over_blocks():
+    embeddings = np.eye(520, dtype=np.float32)
+    embeddings[515] = embeddings[1] * 0.85 + embeddings[515] * (1 - 0.85**2) ** 0.5
+    embeddings[516] = embeddings[1] * 0.83 + embeddings[516] * (1 - 0.83**2) ** 0.5
+    assert near_embeddings(embeddings).tolist() == [[1, 515]]
+    assert cosines(embeddings, np.array([[1, 516]])) == pytest.approx(0.83)
+
+
+def twins(one, other):
+    return Twins(one, other, "geometry", None, 0, None)
+
+
+def test_chains_and_what_was_known_become_one_group():
+    ids, known = ["d", "b", "c", "a", "e", "f"], ["", "", "", "p2", "p1", "p1"]
+    assert find_groups(ids, [""] * 6, [twins(0, 1), twins(1, 2)]) == ["b", "b", "b", "", "", ""]
+    assert find_groups(ids, known, [twins(0, 3), twins(3, 4)]) == ["p1", "", "", "p1", "p1", "p1"]
+    assert find_groups(ids, known, []) == known
+
+
+def write(path, image=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), draw_pair(0)[0] if image is None else image)
+
+
+def test_folders_tell_the_splits(tmp_path):
+    for name in ("ISIC2018_Task1-2_Training_Input/a.jpg", "val/x/b.png", "more/c.jpg", "test/train/d.jpg", "e.jpg"):
+        write(tmp_path / name)
+    write(tmp_path / "val" / "b_segmentation.png")
+    found = {photograph.id: photograph.split for photograph in find_photographs(tmp_path)}
+    assert found == {"a": "training", "x/b": "validation", "more/c": "", "d": "training", "e": ""}
+
+
+def test_a_data_set_folder_tells_splits_and_groups(tmp_path):
+    for name in ("training/a.jpg", "test/1/b.jpg", "unlabelled/c.jpg"):
+        write(tmp_path / "images" / name)
+    write(tmp_path / "annotations" / "training" / "a.png")
+    (tmp_path / "index.csv").write_text("id,split,group\na,training,p\n1/b,test,\n")
+    found = [(each.id, each.split, each.group) for each in find_photographs(tmp_path)]
+    assert found == [("a", "training", "p"), ("1/b", "test", ""), ("c", "unlabelled", "")]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"), [([], "empty, expected images"), (["a_mask.txt", "b_segmentation.png"], "only 2 masks or other")]
+)
+def test_folders_without_images_are_told(tmp_path, files, told):
+    for file in files:
+        (tmp_path / file).touch()
+    with pytest.raises(DataError, match=told):
+        find_photographs(tmp_path)
+
+
+def test_what_has_its_like_in_training_is_found(tmp_path):
+    assert find_seen(tmp_path) is None
+    (tmp_path / "index.csv").write_text(
+        "id,split,finding,group\na,training,x,p\na,training,y,p\nb,test,x,p\nc,test,x,\n"
+    )
+    assert find_seen(tmp_path) == {"b"}
+    assert read_groups_of(tmp_path) == {"a": "p", "b": "p"}
+    # What an audit has left in the folder counts in its place. An id may lie in training in another year.
+    (tmp_path / "audit").mkdir()
+    rows = "a,g,training,2018\nc,g,test,2018\nb,b,test,2018\nb,b,training,2017\nd,d,training,2017\nd,d,test,2018\n"
+    (tmp_path / "audit" / "groups.csv").write_text(f"id,group,split,dataset\n{rows}e,,test,2018\n")
+    assert find_seen(tmp_path) == {"b", "c", "d"}
+    assert read_groups_of(tmp_path) == {"a": "g", "c": "g", "b": "b", "d": "d"}
