@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     announce(options.config, options.launcher)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
+    from lesionseg.evaluation.seen import seen_table
     from lesionseg.inference import PostProcessing
 
     tested = evaluate(
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(score_table(tested.table))
     if findings := finding_table(tested.table):
         print(findings)
+    if twins := seen_table(tested.table, tested.seen):
+        print(twins)
     if tested.coco:
         print(coco_table(tested.coco))
     for note in tested.notes:

@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
 from lesionseg.data.names import mask_file
+from lesionseg.data.release.data_set_folder import find_seen
 from lesionseg.engine.before_run import check_data, one_run, remove_folder, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
@@ -52,12 +53,14 @@ class Evaluation:
         table: one row per image, sorted by id; none in a distributed test's other processes.
         coco: MMDetection's scores by name, such as `segm_mAP_50`; none for semantic segmentation.
         notes: what a reader of the scores has to know, a sentence each.
+        seen: ids of the images that have one of their group in training; None where no groups are known.
     """
 
     folder: str
     table: list[ImageResult]
     coco: dict[str, float]
     notes: list[str]
+    seen: set[str] | None = None
 
 
 def evaluate(
@@ -118,6 +121,8 @@ def _evaluate(
     if not overwrite:
         _check_free(out, "--out", mask_file(""))
         _check_free(show_dir, "--show-dir", ".jpg")
+    data_root = cfg.test_dataloader.dataset.get("data_root")
+    seen = find_seen(data_root) if data_root else None
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
     with told_as_misfit(options.config):
@@ -146,10 +151,10 @@ def _evaluate(
         )
         origin = provenance(options.config, text, model, operators, metric.table, annotations, what_defines(model))
         folder = Path(cfg.work_dir) if overwrite else folder_for(cfg.work_dir, model, origin, notes)
-        write_report(folder, metric.table, origin, notes, coco, metric.optimistic)
+        write_report(folder, metric.table, origin, notes, coco, metric.optimistic, seen)
         if show_dir:
             write_pictures(show_dir, metric.table)
-        return Evaluation(str(folder), metric.table, coco, notes)
+        return Evaluation(str(folder), metric.table, coco, notes, seen)
 
 
 class _TestRunner(CalmRunner):

@@ -4,7 +4,7 @@ import hashlib
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib import import_module
 from os import PathLike
@@ -17,6 +17,7 @@ from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.report_page import report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
+from lesionseg.evaluation.seen import seen_grid, seen_means
 from lesionseg.files import file_sha256, write_bytes, write_text
 from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
@@ -34,6 +35,7 @@ def write_report(
     notes: Sequence[str] = (),
     coco: Mapping[str, float] | None = None,
     optimistic: bool = False,
+    seen: Collection[str] | None = None,
 ) -> None:
     """Write `report.json`, `per_image.csv`, `jaccard.png`, `contact_sheet.jpg` and `report.html` into a folder.
 
@@ -47,6 +49,7 @@ def write_report(
         coco: MMDetection's scores of instances by name, such as `segm_mAP_50`; 0..1, and -1 where there is nothing
             to measure.
         optimistic: whether the predictions were chosen by looking at the truth.
+        seen: ids of the images that have one of their group in training; None where that is not known.
 
     Raises:
         DataError: an image or mask cannot be read again for the contact sheet.
@@ -62,6 +65,7 @@ def write_report(
         coco=coco or {},
         lesion=lesion_means(table),
         findings=finding_means(table),
+        twins_in_training=seen_means(table, seen),
     )
     sheet, plot = contact_sheet(table), jaccard_plot(table)
     write_bytes(folder / "contact_sheet.jpg", sheet)
@@ -69,6 +73,7 @@ def write_report(
     write_text(folder / "per_image.csv", per_image_csv(table))
     report.write(folder)
     more = [*([coco_grid(coco)] if coco else []), *([finding_grid(table)] if report.findings else [])]
+    more += [seen_grid(report.twins_in_training)] if report.twins_in_training else []
     write_page(folder / REPORT_PAGE, lambda: report_page(report, table, plot, more))
 
 

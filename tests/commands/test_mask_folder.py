@@ -114,3 +114,18 @@ def test_masks_are_found_by_the_names_of_pictures(submission, isic_folder):
     path = sorted((isic_folder / "images" / "test").iterdir())[1]
     found = Segmenter(submission).predict(path)
     assert found.mask.sum() == np.count_nonzero(found.probability) > 0
+
+
+def test_images_with_a_twin_in_training_are_told_apart(submission, isic_folder, tmp_path, capsys):
+    data = tmp_path / "D"
+    (data / "audit").mkdir(parents=True)
+    for kind in ("images", "annotations"):
+        (data / kind).symlink_to(isic_folder / kind)
+    first = min((isic_folder / "annotations" / "test").iterdir()).stem
+    (data / "audit" / "groups.csv").write_text(f"id,group,split\n{first},g,test\nISIC_0000000,g,training\n")
+    arguments = [MASK2FORMER, str(submission), "--work-dir", str(tmp_path / "w"), "--cfg-options", f"data_root={data}"]
+    assert load_tool("test").main(arguments) == 0
+    assert "1 of 5 images have a twin, or another of their group, in training" in capsys.readouterr().out
+    parts = Report.read(tmp_path / "w").twins_in_training
+    assert [part["per_image"]["jaccard"] for part in parts.values()] == [0, 1]
+    assert "another of their group, in training" in (tmp_path / "w" / "report.html").read_text()
