@@ -15,6 +15,7 @@ COMMANDS = {
     "download": "download_isic",
     "convert": "convert_isic",
     "look": "look",
+    "audit": "audit",
     "masks2coco": "masks2coco",
     "configs": "configs",
     "train": "train",

@@ -76,6 +76,14 @@ def test_a_folder_is_looked_at_with_what_is_wrong_in_it(isic_folder, tmp_path, c
     assert load_tool("look").main([str(tmp_path)]) == 1
 
 
+def test_twins_of_an_audit_are_told(isic_folder, tmp_path):
+    folder = tmp_path / "D"
+    shutil.copytree(isic_folder, folder)
+    (folder / "audit").mkdir()
+    (folder / "audit" / "groups.csv").write_text("id,group\nISIC_0000001,twins\nISIC_0000010,twins\n")
+    assert look_at(folder).oddities[0].startswith("1 groups are in several splits (twins): scores would be of what")
+
+
 def test_a_conversion_leaves_the_page_and_looks_at_some_images_only(tmp_path, capsys, monkeypatch):
     raw = draw_release_folder(tmp_path / "raw", training=4, validation=3)
     monkeypatch.setattr("lesionseg.commands.look.SAMPLE", 3)
