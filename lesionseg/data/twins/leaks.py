@@ -30,7 +30,7 @@ class Leaks:
         photographs: all images.
         twins: of them, by their numbers.
         groups: the group of each image, twins and what was known to belong together; "" for one that is alone.
-        crossing: of the twins, those of which splits share some, also over others.
+        crossing: of the twins, those that lead from one split to another, directly or over an image without a split.
     """
 
     photographs: Sequence[Photograph]
@@ -59,7 +59,12 @@ def find_leaks(photographs: Sequence[Photograph], embed: Embed | None = None, wo
     for photograph, chain in zip(photographs, chains, strict=True):
         if photograph.split in SPLITS:
             splits[chain].add(photograph.split)
-    return Leaks(photographs, twins, groups, [pair for pair in twins if len(splits[chains[pair.one]]) > 1])
+    crossing = [
+        pair
+        for pair in twins
+        if len(splits[chains[pair.one]]) > 1 and photographs[pair.one].split != photographs[pair.other].split
+    ]
+    return Leaks(photographs, twins, groups, crossing)
 
 
 def _read(
