@@ -12,9 +12,11 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.documents.page import REPORT_PAGE, write_page
+from lesionseg.evaluation.failure_plot import failure_plot
+from lesionseg.evaluation.failures import Failures, failure_grid, judge
 from lesionseg.evaluation.pictures import captioned, contact_sheet, jaccard_plot
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
-from lesionseg.evaluation.report_page import report_page
+from lesionseg.evaluation.report_page import Part, report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.files import file_sha256, write_bytes, write_text
@@ -22,7 +24,8 @@ from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 # What a report is made of.
-FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
+FAILURES = "failures.png"
+FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg", FAILURES)
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 _VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
@@ -34,10 +37,11 @@ def write_report(
     notes: Sequence[str] = (),
     coco: Mapping[str, float] | None = None,
     optimistic: bool = False,
-) -> None:
+) -> Failures | None:
     """Write `report.json`, `per_image.csv`, `jaccard.png`, `contact_sheet.jpg` and `report.html` into a folder.
 
-    The page is all of the others in one. Where only that cannot be made, a warning is printed.
+    Where the method says how sure it is, `failures.png` shows how well it knows when it fails. The page is all of the
+    others in one. Where only that cannot be made, a warning is printed.
 
     Args:
         folder: is made where it does not exist; files of an earlier report are replaced.
@@ -48,10 +52,14 @@ def write_report(
             to measure.
         optimistic: whether the predictions were chosen by looking at the truth.
 
+    Returns:
+        how well the method knows when it fails; None where it is sure everywhere.
+
     Raises:
         DataError: an image or mask cannot be read again for the contact sheet.
     """
     folder = Path(folder)
+    failures = judge(table)
     report = Report(
         images=len(table),
         per_image=means(table),
@@ -62,14 +70,24 @@ def write_report(
         coco=coco or {},
         lesion=lesion_means(table),
         findings=finding_means(table),
+        failures=failures.as_json() if failures else {},
     )
-    sheet, plot = contact_sheet(table), jaccard_plot(table)
-    write_bytes(folder / "contact_sheet.jpg", sheet)
-    write_bytes(folder / "jaccard.png", plot)
+    pictures = {"contact_sheet.jpg": contact_sheet(table), "jaccard.png": jaccard_plot(table)}
+    if failures:
+        pictures[FAILURES] = failure_plot(table)
+    else:
+        (folder / FAILURES).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
     write_text(folder / "per_image.csv", per_image_csv(table))
     report.write(folder)
     more = [*([coco_grid(coco)] if coco else []), *([finding_grid(table)] if report.findings else [])]
-    write_page(folder / REPORT_PAGE, lambda: report_page(report, table, plot, more))
+    parts = []
+    if failures:
+        about = "Risk-coverage curves, and what is expected against what is true"
+        parts.append(Part("When it fails", about, [failure_grid(failures)], pictures[FAILURES]))
+    write_page(folder / REPORT_PAGE, lambda: report_page(report, table, pictures["jaccard.png"], more, parts))
+    return failures
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:

@@ -30,6 +30,7 @@ _FORM: dict[tuple[str, ...], Any] = {
     ("coco",): (dict, type(...)),
     ("lesion",): (dict, type(...)),
     ("findings",): (dict, type(...)),
+    ("failures",): (dict, type(...)),
 }
 
 
@@ -50,6 +51,8 @@ class Report:
             is nothing to be a share of; none in reports of earlier versions.
         findings: of several findings, the `per_image` of each by its name; the scores above are then means over the
             findings, and `images` counts each finding of an image for itself.
+        failures: how well the model knows when it fails, see `lesionseg.evaluation.failures.Failures`; none of a method
+            that is sure everywhere.
     """
 
     images: int
@@ -61,12 +64,13 @@ class Report:
     coco: Mapping[str, float | None] = field(default_factory=dict)
     lesion: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     findings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    failures: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: str | PathLike) -> None:
         """Write `report.json` into a folder; JSON has no NaN, so what has no score is null."""
         values = asdict(self) | dict(pooled=_without_nan(self.pooled), coco=_without_nan(self.coco))
         values["lesion"] = {kind: _without_nan(scores) for kind, scores in self.lesion.items()}
-        for name in ("coco", "lesion", "findings"):
+        for name in ("coco", "lesion", "findings", "failures"):
             if not values[name]:
                 del values[name]
         write_text(Path(folder) / REPORT, json.dumps(values, indent=2, allow_nan=False) + "\n")
