@@ -92,6 +92,9 @@ class ModelCard:
     def properties(self) -> dict[str, str]:
         """The card as text by name, JSON where it is more than text: what an ONNX file can carry."""
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in asdict(self).items()}
+        if not self.quality:
+            # As in files of earlier versions, and in their runs that are taken up.
+            del values["quality"]
         return {FORMAT_KEY: FORMAT, **values}
 
     @classmethod
@@ -111,7 +114,6 @@ class ModelCard:
                 f"{path}: metadata of format {found[:_MOST_SHOWN]}, expected {FORMAT}. Use the version of lesionseg "
                 "that made the file, or export the model again."
             )
-        # Of files of earlier versions.
         properties = {"quality": "{}", **properties}
         values: dict[str, Any] = {}
         try:
