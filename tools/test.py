@@ -44,6 +44,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="learn from these images which Jaccard may be expected of a mask, and write it beside the checkpoint: "
         "predictions, exports and later tests then tell it of every image. Needs --split, such as validation",
     )
+    parser.add_argument(
+        "--groups",
+        metavar="METADATA",
+        nargs="?",
+        const="",
+        help="also score by groups of images: skin tone, lesion share, touching the border, image size, and the "
+        "columns of a CSV file with a row an image, such as sex and age",
+    )
     add_mask_arguments(parser)
     args = parser.parse_args(argv)
     if not args.checkpoint and not os.path.isdir(args.config):
@@ -62,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     announce(options.config, options.launcher)
     from lesionseg.commands.test import evaluate
     from lesionseg.evaluation.failures import failure_grid
+    from lesionseg.evaluation.groups import group_grids
     from lesionseg.evaluation.report import coco_table, finding_table, score_table
     from lesionseg.inference import PostProcessing
     from lesionseg.tables import terminal_table
@@ -75,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         overwrite=args.overwrite,
         postprocess=PostProcessing(args.smooth, args.fill_holes, args.min_area, args.largest),
         fit_quality=args.fit_quality,
+        groups=args.groups,
     )
     if not tested.table:
         return
@@ -83,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(findings)
     if tested.coco:
         print(coco_table(tested.coco))
-    if tested.failures:
-        print(terminal_table(failure_grid(tested.failures), get_terminal_size(fallback=(200, 24)).columns))
+    grids = [failure_grid(tested.failures)] if tested.failures else []
+    for grid in [*grids, *group_grids(tested.groups or {})]:
+        print(terminal_table(grid, get_terminal_size(fallback=(200, 24)).columns))
     for note in tested.notes:
         print(note)
     if tested.quality_file:

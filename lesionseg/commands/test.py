@@ -30,6 +30,7 @@ from lesionseg.engine.screen import screen
 from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.failures import Failures
+from lesionseg.evaluation.groups import Groups, labels_of, read_metadata, score_groups
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
@@ -59,6 +60,7 @@ class Evaluation:
         notes: what a reader of the scores has to know, a sentence each.
         failures: how well the model knows when it fails; None where it is sure everywhere.
         quality_file: what was fitted by these images, if that was asked for.
+        groups: scores by groups of images, if they were asked for.
     """
 
     folder: str
@@ -67,6 +69,7 @@ class Evaluation:
     notes: list[str]
     failures: Failures | None = None
     quality_file: Path | None = None
+    groups: Groups | None = None
 
 
 def evaluate(
@@ -78,6 +81,7 @@ def evaluate(
     overwrite: bool = False,
     postprocess: PostProcessing | None = None,
     fit_quality: bool = False,
+    groups: str | None = None,
 ) -> Evaluation:
     """Score a model on the config's test set, and write the report.
 
@@ -96,6 +100,8 @@ def evaluate(
             they were found.
         fit_quality: learn from these images what Jaccard may be expected of a mask, see `lesionseg.inference.quality`,
             and write that beside the checkpoint, where predictions and exports find it.
+        groups: also score by groups of images: by what is seen in them, and by the columns of the CSV file of this
+            name; with an empty name, without a file.
 
     Raises:
         DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set or the model cannot be
@@ -106,7 +112,9 @@ def evaluate(
         0.91
     """
     with screen.calm(options.verbose, options.launcher):
-        return _evaluate(options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing(), fit_quality)
+        return _evaluate(
+            options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing(), fit_quality, groups
+        )
 
 
 def _evaluate(
@@ -118,8 +126,10 @@ def _evaluate(
     overwrite: bool,
     postprocess: PostProcessing,
     fit_quality: bool,
+    groups: str | None,
 ) -> Evaluation:
     check_tested(model)
+    metadata = read_metadata(groups) if groups else None
     if fit_quality and needs_no_config(model):
         raise DataError(
             f"{model}: --fit-quality writes beside a checkpoint, expected a .pth file. Fit with that, and export it."
@@ -175,13 +185,16 @@ def _evaluate(
         annotations = next(
             (settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None
         )
+        if metadata:
+            notes += metadata.notes
         origin = provenance(options.config, text, model, operators, table, annotations, what_defines(model))
         folder = Path(cfg.work_dir) if overwrite else folder_for(cfg.work_dir, model, origin, notes)
-        failures = write_report(folder, table, origin, notes, coco, metric.optimistic)
+        by_group = None if groups is None else score_groups(table, labels_of(table, metadata))
+        failures = write_report(folder, table, origin, notes, coco, metric.optimistic, by_group)
         if show_dir:
             write_pictures(show_dir, table)
         written = write_quality(model, tta, fitted) if fitted else None
-        return Evaluation(str(folder), table, coco, notes, failures, written)
+        return Evaluation(str(folder), table, coco, notes, failures, written, by_group)
 
 
 class _TestRunner(CalmRunner):

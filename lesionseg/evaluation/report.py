@@ -14,6 +14,8 @@ from lesionseg.cli import progress
 from lesionseg.documents.page import REPORT_PAGE, write_page
 from lesionseg.evaluation.failure_plot import failure_plot
 from lesionseg.evaluation.failures import Failures, failure_grid, judge
+from lesionseg.evaluation.group_plot import group_plot
+from lesionseg.evaluation.groups import Groups, as_json, group_grids
 from lesionseg.evaluation.pictures import captioned, contact_sheet, jaccard_plot
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
 from lesionseg.evaluation.report_page import Part, report_page
@@ -24,8 +26,8 @@ from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 # What a report is made of.
-FAILURES = "failures.png"
-FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg", FAILURES)
+FAILURES, GROUPS = "failures.png", "groups.png"
+FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg", FAILURES, GROUPS)
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 _VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
@@ -37,6 +39,7 @@ def write_report(
     notes: Sequence[str] = (),
     coco: Mapping[str, float] | None = None,
     optimistic: bool = False,
+    groups: Groups | None = None,
 ) -> Failures | None:
     """Write `report.json`, `per_image.csv`, `jaccard.png`, `contact_sheet.jpg` and `report.html` into a folder.
 
@@ -51,6 +54,7 @@ def write_report(
         coco: MMDetection's scores of instances by name, such as `segm_mAP_50`; 0..1, and -1 where there is nothing
             to measure.
         optimistic: whether the predictions were chosen by looking at the truth.
+        groups: scores by groups of images, which `groups.png` shows, too.
 
     Returns:
         how well the method knows when it fails; None where it is sure everywhere.
@@ -71,12 +75,15 @@ def write_report(
         lesion=lesion_means(table),
         findings=finding_means(table),
         failures=failures.as_json() if failures else {},
+        groups=as_json(groups) if groups else {},
     )
     pictures = {"contact_sheet.jpg": contact_sheet(table), "jaccard.png": jaccard_plot(table)}
     if failures:
         pictures[FAILURES] = failure_plot(table)
-    else:
-        (folder / FAILURES).unlink(missing_ok=True)
+    if groups:
+        pictures[GROUPS] = group_plot(groups, report.per_image["jaccard"])
+    for name in {FAILURES, GROUPS} - set(pictures):
+        (folder / name).unlink(missing_ok=True)
     for name, picture in pictures.items():
         write_bytes(folder / name, picture)
     write_text(folder / "per_image.csv", per_image_csv(table))
@@ -86,6 +93,8 @@ def write_report(
     if failures:
         about = "Risk-coverage curves, and what is expected against what is true"
         parts.append(Part("When it fails", about, [failure_grid(failures)], pictures[FAILURES]))
+    if groups:
+        parts.append(Part("Groups", "Mean Jaccard of every group", group_grids(groups), pictures[GROUPS]))
     write_page(folder / REPORT_PAGE, lambda: report_page(report, table, pictures["jaccard.png"], more, parts))
     return failures
 
