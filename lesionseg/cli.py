@@ -192,6 +192,23 @@ def add_mask_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--largest", action="store_true", help="keep only the largest component")
 
 
+def add_mask_names(parser: argparse.ArgumentParser) -> None:
+    """Add how masks of several folders are found and matched; see `lesionseg.data.scored_masks`."""
+    parser.add_argument(
+        "--suffix",
+        metavar="SUFFIX",
+        dest="suffixes",
+        type=_suffix,
+        action="append",
+        default=[],
+        help="what follows the id in the names of masks, such as _mask or .bmp; may be given several times, where "
+        "folders differ. In a folder without such names, masks are <id>.png or <id>_segmentation.png",
+    )
+    parser.add_argument(
+        "--common", action="store_true", help="take the images that all have, in place of refusing folders that differ"
+    )
+
+
 def check_exists(path: str | PathLike, expected: str) -> None:
     """Raise DataError where an input is not there, before anything heavy is imported."""
     if not os.path.exists(path):
@@ -240,6 +257,12 @@ def threads(text: str) -> int:
     if number > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number from 1 to {MOST_THREADS}")
     return number
+
+
+def _suffix(text: str) -> str:
+    if not text.strip() or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected the end of a name, such as _mask")
+    return text
 
 
 def share(text: str) -> float:

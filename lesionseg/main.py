@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "export",
     "compare": "compare",
     "evaluate": "evaluate",
+    "agreement": "agreement",
     "demo": "demo",
     "annotate": "annotate",
     "draw-phantoms": "draw_phantoms",

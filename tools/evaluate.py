@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lesionseg.cli import tool
+from lesionseg.cli import add_mask_names, tool
 
 EPILOG = """\
 examples:
@@ -52,19 +52,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="where results go; an earlier evaluation is replaced"
     )
-    parser.add_argument(
-        "--suffix",
-        metavar="SUFFIX",
-        dest="suffixes",
-        type=_suffix,
-        action="append",
-        default=[],
-        help="what follows the id in the names of masks, such as _mask or .bmp; may be given several times, where "
-        "folders differ. In a folder without such names, masks are <id>.png or <id>_segmentation.png",
-    )
-    parser.add_argument(
-        "--common", action="store_true", help="score the images that all have, in place of refusing folders that differ"
-    )
+    add_mask_names(parser)
     parser.add_argument(
         "--images",
         metavar="DIR",
@@ -73,12 +61,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--split", help="of a data set folder or its index.csv, such as validation")
     return parser.parse_args(argv)
-
-
-def _suffix(text: str) -> str:
-    if not text.strip() or "/" in text:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected the end of a name, such as _mask")
-    return text
 
 
 if __name__ == "__main__":

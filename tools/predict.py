@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lesionseg.commands.prediction_page import prediction_page
     from lesionseg.documents.page import REPORT_PAGE, write_page
     from lesionseg.engine.families import INSTANCES
+    from lesionseg.evaluation.scores import JACCARD_THRESHOLD
     from lesionseg.inference import PostProcessing, Segmenter
     from lesionseg.pixels.pictures import MAX_PIXELS
 
@@ -110,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     article = "an" if name[:1].lower() in "aeiou" else "a"
     if of_instances:
         masks = f", {predicted.instances} instances ({name})"
+    if any(row.doubtful is not None for row in rows):
+        doubtful = sum(bool(row.doubtful) for row in rows)
+        step = ": a person should look at them, doubtful in predictions.csv" if doubtful else ""
+        print(f"{doubtful} of {len(rows)} masks have an expected Jaccard below {JACCARD_THRESHOLD}{step}")
     print(
         f"predicted {len(inputs.images) - len(faults)} images{masks}, {empty} without {article} {name}; masks"
         + (", instances.csv, instances.json" if of_instances else "")

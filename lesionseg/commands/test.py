@@ -7,9 +7,11 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
+from lesionseg.commands.expected import expect, fit, quality_of
 from lesionseg.data.names import mask_file
 from lesionseg.data.release.data_set_folder import find_seen
 from lesionseg.engine.before_run import check_data, one_run, remove_folder, start_processes
@@ -28,6 +30,8 @@ from lesionseg.engine.progress import CalmRunner, tell_test
 from lesionseg.engine.screen import screen
 from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError, first_names
+from lesionseg.evaluation.failures import Failures
+from lesionseg.evaluation.groups import Groups, labels_of, read_metadata, score_groups
 from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
@@ -36,6 +40,8 @@ from lesionseg.files import real_path
 from lesionseg.inference import finder_model  # noqa: F401  Registers the model of `_use_finder`.
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 from lesionseg.inference.postprocess import PostProcessing
+from lesionseg.inference.quality import FEWEST, write_quality
+from lesionseg.inference.sample_numbers import numbers_of
 
 # What a test needs nothing of.
 _OF_TRAINING = (
@@ -54,6 +60,9 @@ class Evaluation:
         coco: MMDetection's scores by name, such as `segm_mAP_50`; none for semantic segmentation.
         notes: what a reader of the scores has to know, a sentence each.
         seen: ids of the images that have one of their group in training; None where no groups are known.
+        failures: how well the model knows when it fails; None where it is sure everywhere.
+        quality_file: what was fitted by these images, if that was asked for.
+        groups: scores by groups of images, if they were asked for.
     """
 
     folder: str
@@ -61,6 +70,9 @@ class Evaluation:
     coco: dict[str, float]
     notes: list[str]
     seen: set[str] | None = None
+    failures: Failures | None = None
+    quality_file: Path | None = None
+    groups: Groups | None = None
 
 
 def evaluate(
@@ -71,6 +83,8 @@ def evaluate(
     show_dir: str | None = None,
     overwrite: bool = False,
     postprocess: PostProcessing | None = None,
+    fit_quality: bool = False,
+    groups: str | None = None,
 ) -> Evaluation:
     """Score a model on the config's test set, and write the report.
 
@@ -87,6 +101,10 @@ def evaluate(
         overwrite: replace the report in the work_dir, whatever it is of, and what is in `out` and `show_dir`.
         postprocess: what is done to the predicted masks before they are scored; COCO's scores are of the instances as
             they were found.
+        fit_quality: learn from these images what Jaccard may be expected of a mask, see `lesionseg.inference.quality`,
+            and write that beside the checkpoint, where predictions and exports find it.
+        groups: also score by groups of images: by what is seen in them, and by the columns of the CSV file of this
+            name; with an empty name, without a file.
 
     Raises:
         DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set or the model cannot be
@@ -97,7 +115,9 @@ def evaluate(
         0.91
     """
     with screen.calm(options.verbose, options.launcher):
-        return _evaluate(options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing())
+        return _evaluate(
+            options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing(), fit_quality, groups
+        )
 
 
 def _evaluate(
@@ -108,8 +128,15 @@ def _evaluate(
     show_dir: str | None,
     overwrite: bool,
     postprocess: PostProcessing,
+    fit_quality: bool,
+    groups: str | None,
 ) -> Evaluation:
     check_tested(model)
+    metadata = read_metadata(groups) if groups else None
+    if fit_quality and needs_no_config(model):
+        raise DataError(
+            f"{model}: --fit-quality writes beside a checkpoint, expected a .pth file. Fit with that, and export it."
+        )
     cfg = load_config(options)
     with told_as_misfit(options.config):
         metrics = evaluators(cfg, "test")
@@ -139,22 +166,40 @@ def _evaluate(
             tell_test(runner, model)
             metric = next(metric for metric in runner.test_loop.evaluator.metrics if isinstance(metric, LesionMetric))
             metric.postprocess = postprocess.apply
+            network = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            metric.numbers_of = numbers_of(network, metric.min_score, metric.instances)
+            if fit_quality and (images := len(runner.test_dataloader.dataset)) < FEWEST:
+                raise DataError(
+                    f"{options.config}: {images} images, expected at least {FEWEST} to fit on. Choose another --split."
+                )
             scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
+        table, fitted = metric.table, None
+        if fit_quality:
+            table, fitted = fit(table)
+            expected_by = f"Expected Jaccards are by the other images of these {len(table)}, in five folds."
+        else:
+            table, expected_by = expect(table, quality_of(network, model, tta))
         notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
         if steps := postprocess.describe():
             notes.append(f"Before they were scored, masks were changed: {steps}.")
+        if expected_by:
+            notes.append(expected_by)
         coco = {name.removeprefix("coco/"): value for name, value in scores.items() if name.startswith("coco/")}
         annotations = next(
             (settings["ann_file"] for settings in metrics if is_metric(settings, "LesionCocoMetric")), None
         )
-        origin = provenance(options.config, text, model, operators, metric.table, annotations, what_defines(model))
+        if metadata:
+            notes += metadata.notes
+        origin = provenance(options.config, text, model, operators, table, annotations, what_defines(model))
         folder = Path(cfg.work_dir) if overwrite else folder_for(cfg.work_dir, model, origin, notes)
-        write_report(folder, metric.table, origin, notes, coco, metric.optimistic, seen)
+        by_group = None if groups is None else score_groups(table, labels_of(table, metadata))
+        failures = write_report(folder, table, origin, notes, coco, metric.optimistic, seen, by_group)
         if show_dir:
-            write_pictures(show_dir, metric.table)
-        return Evaluation(str(folder), metric.table, coco, notes, seen)
+            write_pictures(show_dir, table)
+        written = write_quality(model, tta, fitted) if fitted else None
+        return Evaluation(str(folder), table, coco, notes, seen, failures, written, by_group)
 
 
 class _TestRunner(CalmRunner):

@@ -43,6 +43,7 @@ from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES
 from lesionseg.evaluation.report_file import REPORT
 from lesionseg.files import real_path
+from lesionseg.inference.quality import quality_file
 
 LEARNING_CURVE = "learning_curve.png"
 
@@ -195,6 +196,7 @@ def _results(work_dir: str) -> list[Path]:
     return [
         *checkpoints(folder).values(),
         *sorted(folder.glob("best_*.pth")),
+        *sorted(folder.glob(quality_file("*.pth").name)),
         *(path for path in named if path.is_file()),
     ]
 

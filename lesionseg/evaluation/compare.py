@@ -13,11 +13,11 @@ import numpy as np
 from lesionseg.cli import check_once
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
+from lesionseg.evaluation.resampling import interval
 from lesionseg.evaluation.scores import PER_IMAGE
 from lesionseg.tables import cell_text
 
 COMPARED = ("jaccard", "dice", "threshold_jaccard")
-CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 _COUNTS = ("tp", "tn", "fp", "fn")
@@ -169,7 +169,7 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
             column = PER_IMAGE.index(name)
             own, theirs = (scores[:, each, column] for each in (number, 0))
             own_means, their_means = (resampled[:, each, column] for each in (number, 0))
-            means[name] = Estimate(stratified_mean(own, strata), *_interval(own_means))
+            means[name] = Estimate(stratified_mean(own, strata), *interval(own_means))
             if number:
                 differences[name] = _difference(own - theirs, own_means - their_means, strata)
         rows.append(Row(test, means, differences, _remarks(test, tests[0])))
@@ -196,13 +196,6 @@ def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return means.reshape(RESAMPLES, *values.shape[1:])
 
 
-def _interval(means: np.ndarray) -> tuple[float, float]:
-    """Bound the middle `CONFIDENCE` of resampled means, (resamples,) float64."""
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
-
-
 def stratified_mean(values: np.ndarray, strata: Sequence[np.ndarray]) -> float:
     """The mean of the means of several groups of images, see `FinishedTest.strata`, of (images,) float64."""
     return float(np.mean([values[stratum].mean() for stratum in strata]))
@@ -211,7 +204,7 @@ def stratified_mean(values: np.ndarray, strata: Sequence[np.ndarray]) -> float:
 def _difference(values: np.ndarray, means: np.ndarray, strata: Sequence[np.ndarray]) -> Difference:
     """Sum up the differences of images, (images,) float64, and their resampled means, (resamples,) float64."""
     better, worse = int(np.count_nonzero(values > 0)), int(np.count_nonzero(values < 0))
-    return Difference(stratified_mean(values, strata), *_interval(means), better, worse, len(values) - better - worse)
+    return Difference(stratified_mean(values, strata), *interval(means), better, worse, len(values) - better - worse)
 
 
 def _of_other_images(tests: Sequence[FinishedTest]) -> list[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from lesionseg.documents.page import REPORT_PAGE, write_page
 from lesionseg.errors import DataError, first_names
-from lesionseg.evaluation.compare import COMPARED, CONFIDENCE, RESAMPLES, Row
+from lesionseg.evaluation.compare import COMPARED, RESAMPLES, Row
 from lesionseg.evaluation.compare_page import comparison_page
 from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.report_file import check_no_test
+from lesionseg.evaluation.resampling import CONFIDENCE
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 from lesionseg.files import lock_folder, write_bytes, write_text
 from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table

@@ -1,7 +1,7 @@
 """The metric that MMEngine runs: official per-image scores and pooled ones, on original pixels."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class LesionMetric(BaseMetric):
 
     Attributes:
         postprocess: what is done to every predicted mask before it is measured, (H, W) bool -> (H, W) bool.
+        numbers_of: what says how sure the model is of a data sample's masks, numbers by name for each finding, or for
+            an empty name where there is but one kind.
         table: after `evaluate`, on the main process, one row per image, sorted by id.
     """
 
@@ -72,6 +74,7 @@ class LesionMetric(BaseMetric):
         self.min_score = min_score
         self.out_dir = out_dir
         self.postprocess: Callable[[np.ndarray], np.ndarray] | None = None
+        self.numbers_of: Callable[[dict], Mapping[str, Mapping[str, float]]] = lambda sample: {}
         self.table: list[ImageResult] = []
         self._of_instances = False
 
@@ -111,6 +114,11 @@ class LesionMetric(BaseMetric):
 
     def _measure(self, sample: dict) -> list[ImageResult]:
         """Count the pixels of an image: one row, or one for each finding that was looked for."""
+        numbers = self.numbers_of(sample)
+        rows = self._count(sample)
+        return [replace(row, numbers=numbers.get(row.finding, {})) for row in rows]
+
+    def _count(self, sample: dict) -> list[ImageResult]:
         if "findings" in sample:
             truth, prediction = map(_class_indices, (_truth_of(sample), sample["pred_sem_seg"]))
             return [

@@ -32,6 +32,13 @@ OF_COCO = {
     "AP50": "Average precision where an overlap of 0.50 counts as found.",
     "AP75": "Average precision where an overlap of 0.75 counts as found.",
 }
+# How sure a method is of a mask, before anybody has looked at the truth.
+OF_NUMBER = {
+    "soft_dice": "Dice of the mask and the soft mask: 1 where the network is sure of every pixel of the lesion.",
+    "flips": "Mean Dice between the masks of the image and its flipped copies: 1 where all are the same.",
+    "score": "Score of the best instance that makes up the mask.",
+    "expected_jaccard": "The Jaccard that the other numbers let expect, by images whose true masks are known.",
+}
 
 
 def words(name: str) -> str:
@@ -56,4 +63,11 @@ MEANINGS = {
     },
     **{name.replace("_", " "): meaning for name, meaning in OF_SCORE.items()},
     **{words(name): meaning for name, meaning in OF_SCORE.items()},
+}
+OF_FAILURES = {
+    **{words(name): meaning for name, meaning in OF_NUMBER.items()},
+    "AUROC": f"How often the number is higher on an image with a Jaccard of {JACCARD_THRESHOLD} or more than on one "
+    "below: 1 tells all apart, 0.5 is chance.",
+    "AURC": "Area under the risk-coverage curve: what is lost of the Jaccard where one image is kept, two, and so on "
+    "to all, the surest first; the mean of these. Less is better.",
 }

@@ -26,13 +26,13 @@ _PER_GROUP = 4
 _PER_LINE = 8  # tests in one line of box plots
 _CAPTION = 35  # characters that have place below a picture
 _GRAYS = np.array([64, 112], np.uint8)  # of skin and lesion, in the place of an image
-_INK, _MUTED, _ACCENT = "#222222", "#767676", "#D55E00"
+INK, MUTED, ACCENT = "#222222", "#767676", "#D55E00"
 _FILL = np.array(PREDICTION_COLOUR) / 255
 _BOX: dict[str, Any] = dict(
     widths=0.5,
     patch_artist=True,
-    boxprops=dict(facecolor=(*_FILL, 0.35), edgecolor=_INK),
-    flierprops=dict(marker="o", markersize=4, markerfacecolor=_MUTED, markeredgewidth=0),
+    boxprops=dict(facecolor=(*_FILL, 0.35), edgecolor=INK),
+    flierprops=dict(marker="o", markersize=4, markerfacecolor=MUTED, markeredgewidth=0),
 )
 
 
@@ -94,7 +94,7 @@ def difference_sheet(systems: Mapping[str, Sequence[ImageResult]]) -> bytes:
     for rows in columns:
         ranked = sorted(zip(systems, rows, strict=True), key=lambda pair: -pair[1].scores["jaccard"])
         for line, (name, row) in zip(extremes.values(), (ranked[0], ranked[-1]), strict=True):
-            line.append((f"{_short(row.id)}\n{_broken(name)}", row))
+            line.append((f"{_short(row.id)}\n{broken(name)}", row))
     return _sheet(extremes)
 
 
@@ -121,8 +121,8 @@ def _sheet(lines: Mapping[str, Sequence[tuple[str, ImageResult]]]) -> bytes:
         for axis, (label, row), picture in zip(line, cells, thumbnails[name], strict=False):
             axis.imshow(picture[..., ::-1])
             caption = f"{label}\nJaccard {row.scores['jaccard']:.3f}" + f"\n{row.remark}" * bool(row.remark)
-            axis.set_xlabel(caption, fontsize=10, color=_INK, parse_math=False)
-        line[0].set_ylabel(_broken(name, 26), fontsize=13, color=_INK, parse_math=False)
+            axis.set_xlabel(caption, fontsize=10, color=INK, parse_math=False)
+        line[0].set_ylabel(broken(name, 26), fontsize=13, color=INK, parse_math=False)
     figure.legend(handles=_legend(), loc="outside upper center", ncols=2, frameon=False, fontsize=11)
     return encode_figure(figure, "jpeg", dpi=130)
 
@@ -150,9 +150,9 @@ def jaccard_plot(table: Sequence[ImageResult]) -> bytes:
     box.boxplot(values, medianprops=dict(visible=False), **_BOX)
     histogram.hist(values, bins=np.linspace(0, 1, 21), orientation="horizontal", color=(*_FILL, 0.6), edgecolor="white")
     marks = (
-        ("mean", np.mean(values), _ACCENT, "-"),
-        ("median", np.median(values), _INK, "--"),
-        ("threshold", JACCARD_THRESHOLD, _MUTED, ":"),
+        ("mean", np.mean(values), ACCENT, "-"),
+        ("median", np.median(values), INK, "--"),
+        ("threshold", JACCARD_THRESHOLD, MUTED, ":"),
     )
     for axis in (box, histogram):
         for name, value, colour, style in marks:
@@ -180,13 +180,13 @@ def jaccard_boxes(tests: Mapping[str, np.ndarray]) -> bytes:
     count = -(-len(tests) // _PER_LINE)
     columns = -(-len(tests) // count)
     figure = Figure(figsize=(max(5, 0.8 + 1.55 * columns), 0.6 + 4.6 * count), layout="constrained")
-    mean, median, threshold = (_stroke(*line) for line in ((_ACCENT, "-"), (_INK, "--"), (_MUTED, ":")))
+    mean, median, threshold = (_stroke(*line) for line in ((ACCENT, "-"), (INK, "--"), (MUTED, ":")))
     named = list(zip(names, tests.values(), strict=True))
     for line, axis in enumerate(figure.subplots(count, 1, squeeze=False)[:, 0]):
         shown = dict(named[columns * line :][:columns])
         axis.boxplot(list(shown.values()), showmeans=True, meanline=True, meanprops=mean, medianprops=median, **_BOX)
         axis.axhline(JACCARD_THRESHOLD, **threshold)
-        axis.set_xticks(range(1, len(shown) + 1), _box_labels(shown), fontsize=9, color=_INK, parse_math=False)
+        axis.set_xticks(range(1, len(shown) + 1), _box_labels(shown), fontsize=9, color=INK, parse_math=False)
         axis.set(ylabel="Jaccard index of an image", ylim=(-0.02, 1.02), xlim=(0.5, columns + 0.5))
         axis.spines[["top", "right"]].set_visible(False)
     lines = [
@@ -223,7 +223,7 @@ def cut_names(names: Sequence[str]) -> tuple[str, list[str], str]:
 
 def _box_labels(tests: Mapping[str, np.ndarray]) -> list[str]:
     """Set name, mean and median below each other, the numbers of all tests on one height."""
-    names = [_broken(name).split("\n") for name in tests]
+    names = [broken(name).split("\n") for name in tests]
     height = max(map(len, names))
     labels = []
     for lines, values in zip(names, tests.values(), strict=True):
@@ -239,7 +239,7 @@ def _short(id: str) -> str:
     return id if len(id) <= _CAPTION else f"{id[:kept]}\N{HORIZONTAL ELLIPSIS}{id[-kept:]}"
 
 
-def _broken(name: str, most: int = 18) -> str:
+def broken(name: str, most: int = 18) -> str:
     """Break a name into lines of so many characters, where its parts meet if that is possible."""
     return "\n".join(re.findall(rf".{{1,{most - 1}}}(?:[-_/ ]|$)|.{{1,{most}}}", one_line(name)))
 

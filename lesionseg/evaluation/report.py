@@ -12,9 +12,13 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.documents.page import REPORT_PAGE, write_page
+from lesionseg.evaluation.failure_plot import failure_plot
+from lesionseg.evaluation.failures import Failures, failure_grid, judge
+from lesionseg.evaluation.group_plot import group_plot
+from lesionseg.evaluation.groups import Groups, as_json, group_grids
 from lesionseg.evaluation.pictures import captioned, contact_sheet, jaccard_plot
 from lesionseg.evaluation.report_file import NO_CONFIG, REPORT, Report
-from lesionseg.evaluation.report_page import report_page
+from lesionseg.evaluation.report_page import Part, report_page
 from lesionseg.evaluation.results import ImageResult, by_finding, finding_means, means
 from lesionseg.evaluation.scores import LESION, PER_IMAGE, lesion_scores, mean_scores, pool, pooled_scores
 from lesionseg.evaluation.seen import seen_grid, seen_means
@@ -23,7 +27,8 @@ from lesionseg.pixels.pictures import encode_jpeg
 from lesionseg.tables import Grid, csv_text, named_values, side_by_side, terminal_table
 
 # What a report is made of.
-FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg")
+FAILURES, GROUPS = "failures.png", "groups.png"
+FILES = (REPORT, REPORT_PAGE, "per_image.csv", "jaccard.png", "contact_sheet.jpg", FAILURES, GROUPS)
 _VERSIONS_OF = ("lesionseg", "torch", "mmengine", "mmcv", "mmseg", "mmdet", "numpy", "cv2")
 _VERSIONS_OF_MASKS = ("lesionseg", "numpy", "cv2")
 
@@ -36,10 +41,12 @@ def write_report(
     coco: Mapping[str, float] | None = None,
     optimistic: bool = False,
     seen: Collection[str] | None = None,
-) -> None:
+    groups: Groups | None = None,
+) -> Failures | None:
     """Write `report.json`, `per_image.csv`, `jaccard.png`, `contact_sheet.jpg` and `report.html` into a folder.
 
-    The page is all of the others in one. Where only that cannot be made, a warning is printed.
+    Where the method says how sure it is, `failures.png` shows how well it knows when it fails. The page is all of the
+    others in one. Where only that cannot be made, a warning is printed.
 
     Args:
         folder: is made where it does not exist; files of an earlier report are replaced.
@@ -50,11 +57,16 @@ def write_report(
             to measure.
         optimistic: whether the predictions were chosen by looking at the truth.
         seen: ids of the images that have one of their group in training; None where that is not known.
+        groups: scores by groups of images, which `groups.png` shows, too.
+
+    Returns:
+        how well the method knows when it fails; None where it is sure everywhere.
 
     Raises:
         DataError: an image or mask cannot be read again for the contact sheet.
     """
     folder = Path(folder)
+    failures = judge(table)
     report = Report(
         images=len(table),
         per_image=means(table),
@@ -66,15 +78,30 @@ def write_report(
         lesion=lesion_means(table),
         findings=finding_means(table),
         twins_in_training=seen_means(table, seen),
+        failures=failures.as_json() if failures else {},
+        groups=as_json(groups) if groups else {},
     )
-    sheet, plot = contact_sheet(table), jaccard_plot(table)
-    write_bytes(folder / "contact_sheet.jpg", sheet)
-    write_bytes(folder / "jaccard.png", plot)
+    pictures = {"contact_sheet.jpg": contact_sheet(table), "jaccard.png": jaccard_plot(table)}
+    if failures:
+        pictures[FAILURES] = failure_plot(table)
+    if groups:
+        pictures[GROUPS] = group_plot(groups, report.per_image["jaccard"])
+    for name in {FAILURES, GROUPS} - set(pictures):
+        (folder / name).unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        write_bytes(folder / name, picture)
     write_text(folder / "per_image.csv", per_image_csv(table))
     report.write(folder)
     more = [*([coco_grid(coco)] if coco else []), *([finding_grid(table)] if report.findings else [])]
     more += [seen_grid(report.twins_in_training)] if report.twins_in_training else []
-    write_page(folder / REPORT_PAGE, lambda: report_page(report, table, plot, more))
+    parts = []
+    if failures:
+        about = "Risk-coverage curves, and what is expected against what is true"
+        parts.append(Part("When it fails", about, [failure_grid(failures)], pictures[FAILURES]))
+    if groups:
+        parts.append(Part("Groups", "Mean Jaccard of every group", group_grids(groups), pictures[GROUPS]))
+    write_page(folder / REPORT_PAGE, lambda: report_page(report, table, pictures["jaccard.png"], more, parts))
+    return failures
 
 
 def write_pictures(folder: str | PathLike, table: Sequence[ImageResult]) -> None:

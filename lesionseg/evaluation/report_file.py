@@ -31,6 +31,8 @@ _FORM: dict[tuple[str, ...], Any] = {
     ("lesion",): (dict, type(...)),
     ("findings",): (dict, type(...)),
     ("twins_in_training",): (dict, type(...)),
+    ("failures",): (dict, type(...)),
+    ("groups",): (dict, type(...)),
 }
 
 
@@ -53,6 +55,9 @@ class Report:
             findings, and `images` counts each finding of an image for itself.
         twins_in_training: of the images `with` one of their group in training and of those `without`, how many `images`
             and their `per_image`, see `lesionseg.evaluation.seen`; none where no groups are known.
+        failures: how well the model knows when it fails, see `lesionseg.evaluation.failures.Failures`; none of a method
+            that is sure everywhere.
+        groups: scores by groups of images, see `lesionseg.evaluation.groups`; none where they were not asked for.
     """
 
     images: int
@@ -65,12 +70,14 @@ class Report:
     lesion: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     findings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     twins_in_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: str | PathLike) -> None:
         """Write `report.json` into a folder; JSON has no NaN, so what has no score is null."""
         values = asdict(self) | dict(pooled=_without_nan(self.pooled), coco=_without_nan(self.coco))
         values["lesion"] = {kind: _without_nan(scores) for kind, scores in self.lesion.items()}
-        for name in ("coco", "lesion", "findings", "twins_in_training"):
+        for name in ("coco", "lesion", "findings", "twins_in_training", "failures", "groups"):
             if not values[name]:
                 del values[name]
         write_text(Path(folder) / REPORT, json.dumps(values, indent=2, allow_nan=False) + "\n")

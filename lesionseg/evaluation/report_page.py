@@ -4,12 +4,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lesionseg.documents.gallery import Card, Measure, draw, gallery, spread
 from lesionseg.documents.page import facts, figures, page, picture, remarks, section, side_by_side, table
 from lesionseg.documents.thumbnails import Thumbnail, read_small, thumbnail
 from lesionseg.engine.learning_curve import LEARNING_CURVE
-from lesionseg.evaluation.meanings import MEANINGS, OF_SCORE, words
+from lesionseg.evaluation.failures import numbers_of_all
+from lesionseg.evaluation.meanings import MEANINGS, OF_FAILURES, OF_NUMBER, OF_SCORE, words
 from lesionseg.evaluation.pictures import gray_ground
 from lesionseg.evaluation.report_file import NO_CONFIG, Report
 from lesionseg.evaluation.results import ImageResult
@@ -24,7 +26,33 @@ _OF_IMAGE = (
 )
 
 
-def report_page(report: Report, rows: Sequence[ImageResult], plot: bytes, more: Sequence[Grid] = ()) -> str:
+class Part(NamedTuple):
+    """A part of the page that not every test has.
+
+    Attributes:
+        heading: of the part.
+        about: what its picture shows, for those who do not see it.
+        grids: its tables.
+        plot: its picture, a PNG file.
+    """
+
+    heading: str
+    about: str
+    grids: Sequence[Grid]
+    plot: bytes
+
+    @property
+    def drawn(self) -> str:
+        return picture(self.plot, "image/png", self.about)
+
+
+def report_page(
+    report: Report,
+    rows: Sequence[ImageResult],
+    plot: bytes,
+    more: Sequence[Grid] = (),
+    parts: Sequence[Part] = (),
+) -> str:
     """Make the page of a test.
 
     Args:
@@ -32,6 +60,7 @@ def report_page(report: Report, rows: Sequence[ImageResult], plot: bytes, more: 
         rows: the measured images.
         plot: how their Jaccard spreads, a PNG file.
         more: tables of other scores.
+        parts: what was looked at beside the scores.
 
     Raises:
         DataError: as from `lesionseg.pixels.pictures.read_image`.
@@ -49,6 +78,10 @@ def report_page(report: Report, rows: Sequence[ImageResult], plot: bytes, more: 
         remarks(_notes(report)),
         section("Scores", _headline(report), side_by_side(_tables(report, more))),
         section("Spread over the images", picture(plot, "image/png", "Box plot and histogram of the Jaccard index")),
+        *(
+            section(part.heading, *(table(grid, MEANINGS | OF_FAILURES) for grid in part.grids), part.drawn)
+            for part in parts
+        ),
         section("Images", _images(rows)),
         section("Training", curve_picture),
         section("What was measured", facts(_origin(origin, rows))),
@@ -83,13 +116,16 @@ def _number(value: float | None) -> str:
 
 def _images(rows: Sequence[ImageResult]) -> str:
     shown = spread(rows)
+    names = numbers_of_all(rows)
 
     def card(row: ImageResult) -> Card:
         shares = (row.counts.tp + row.counts.fn, row.counts.tp + row.counts.fp)
         values = [*(row.scores[name] for name in PER_IMAGE), *(pixels / row.counts.pixels for pixels in shares)]
+        values += [row.numbers[name] for name in names]
         return Card(row.id, values, _thumbnail(row, len(shown)), [row.finding])
 
-    return gallery(draw(card, shown), _OF_IMAGE, len(rows))
+    measures = [*_OF_IMAGE, *(Measure(words(name), OF_NUMBER.get(name, "")) for name in names)]
+    return gallery(draw(card, shown), measures, len(rows))
 
 
 def _thumbnail(row: ImageResult, images: int) -> Thumbnail:

@@ -1,7 +1,7 @@
 """What is kept of every measured image: counts and the prediction in compact form, never pixels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class ImageResult:
         finding: which one, where there are several; else empty.
         label: of the finding, where the true mask is a labelled file.
         remark: why the prediction is what it is, for a caption; empty where there is nothing to say.
+        numbers: how sure the method is of its mask, and the Jaccard that was expected of it, by name, 0..1; see
+            `lesionseg.evaluation.failures`.
     """
 
     id: str
@@ -32,6 +34,7 @@ class ImageResult:
     finding: str = ""
     label: Label | None = None
     remark: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def true_mask(self) -> np.ndarray:
         """Read the true mask again: (H, W) bool, True = lesion.
@@ -60,6 +63,7 @@ class ImageResult:
             fn=counts.fn,
             truth_share=(counts.tp + counts.fn) / counts.pixels,
             prediction_share=(counts.tp + counts.fp) / counts.pixels,
+            **self.numbers,
         )
 
 

@@ -52,6 +52,9 @@ class Prediction:
         class_scores: (C, H, W) float32, of semantic segmentation where they were asked for, else None.
         findings: of a method that tells several findings apart, such as acne and melanin, each by its name; a pixel may
             belong to more than one. `mask` is then their union, and `probability` that of the surest.
+        numbers: how sure the method is of the mask as a whole, by the names in `lesionseg.inference.quality`, higher is
+            surer; of several findings, each has its own. None where it is sure everywhere.
+        expected_jaccard: the Jaccard index that they let expect, 0..1; None where nothing was fitted for the model.
     """
 
     mask: np.ndarray
@@ -59,6 +62,8 @@ class Prediction:
     instances: Instances | None = None
     class_scores: np.ndarray | None = None
     findings: Mapping[str, "Prediction"] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    expected_jaccard: float | None = None
 
     @classmethod
     def of_mask(cls, mask: np.ndarray, keep_scores: bool = False, **rest: Any) -> "Prediction":

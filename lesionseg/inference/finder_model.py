@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData, PixelData
 from lesionseg.errors import DataError, first_names
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.opening import check_task, open_finder
+from lesionseg.inference.quality import QualityMap
 from lesionseg.pixels.findings import join_findings
 
 
@@ -35,6 +36,11 @@ class FinderModel(BaseModel):
         check_task(self._finder.task, task, path)
         self._path, self._findings = path, tuple(findings)
 
+    @property
+    def quality(self) -> QualityMap | None:
+        """What the method's numbers let expect of its masks; None where nothing was fitted."""
+        return getattr(self._finder, "quality", None)
+
     def forward(self, inputs: list[torch.Tensor], data_samples: list, mode: str = "predict") -> list:
         """Add to the data samples what MMSegmentation's or MMDetection's models would.
 
@@ -47,6 +53,7 @@ class FinderModel(BaseModel):
         for tensor, sample in zip(inputs, data_samples, strict=True):
             pixels = np.ascontiguousarray(tensor.permute(1, 2, 0).cpu().numpy())
             (found,) = self._finder.find([Image(pixels, sample.metainfo.get("image_id", ""))])
+            sample.set_metainfo(dict(numbers=_numbers(found)))
             if found.instances is None:
                 sample.pred_sem_seg = PixelData(data=torch.from_numpy(self._codes(found, sample.metainfo))[None])
             else:
@@ -66,6 +73,11 @@ class FinderModel(BaseModel):
         nowhere = np.zeros_like(found.mask)
         masks = [found.findings[name].mask if name in found.findings else nowhere for name in self._findings]
         return join_findings(masks).astype(np.int64)
+
+
+def _numbers(found: Prediction) -> dict[str, Mapping[str, float]]:
+    """How sure the method is, by finding; see `lesionseg.inference.sample_numbers`."""
+    return {name: part.numbers for name, part in (found.findings or {"": found}).items()}
 
 
 def _instance_data(found: Prediction) -> InstanceData:

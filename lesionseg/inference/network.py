@@ -20,6 +20,7 @@ from lesionseg.inference.decode import (
 )
 from lesionseg.inference.finder import Image, Instances, Prediction
 from lesionseg.inference.prepare import Prepared, prepare
+from lesionseg.inference.quality import FLIPS, SCORE, SOFT_DICE, mean_pairwise_dice, open_map, soft_dice
 from lesionseg.inference.runtimes.interface import check_outputs
 from lesionseg.inference.runtimes.model import Model
 from lesionseg.inference.runtimes.model_card import MASK_THRESHOLD, SIGMOID, ModelCard
@@ -61,6 +62,7 @@ class Network:
             raise DataError(*(f"{fact}, expected {expected}. Correct it." for fact, expected in faults))
         self.task = card.task
         self.tta = tta
+        self.quality = open_map(card.quality, tta)
 
     def find(self, images: Sequence[Image], keep_scores: bool = False) -> list[Prediction]:
         """Find the lesions, in one run of the model where all images are of one size; nothing in no images.
@@ -97,35 +99,57 @@ class Network:
         # One after another, and in place: these maps have the size of the original image.
         maps = (original_scores(outputs[0], image) for image, outputs in views)
         scores = next(maps)
+        masks = []
         if len(views) > 1:
+            masks.append(margin(scores) > 0)
             # MMSegmentation's way to join them (SegTTAModel).
             scores = class_shares(scores)
-            for axes in _FLIPS:
-                scores += np.flip(class_shares(next(maps)), tuple(axis + 1 for axis in axes))
+            for axes, flipped in zip(_FLIPS, maps, strict=True):
+                masks.append(np.flip(margin(flipped) > 0, axes))
+                scores += np.flip(class_shares(flipped), tuple(axis + 1 for axis in axes))
             np.log(scores, out=scores)
         lead = margin(scores)
         kept = scores if keep_scores else None
         del scores
-        return Prediction(lead > 0, probability_of_margin(lead, self.card.score_rule), class_scores=kept)
+        probability = probability_of_margin(lead, self.card.score_rule)
+        return self._judged(Prediction(lead > 0, probability, class_scores=kept), masks)
+
+    def _judged(self, found: Prediction, masks: Sequence[np.ndarray]) -> Prediction:
+        """Add how good the mask is; `masks` are those of all flips, none where there is but the image as it is."""
+        if found.scores is None:
+            numbers = {SOFT_DICE: soft_dice(found.probability, found.mask)}
+        else:
+            numbers = {SCORE: float(found.scores.max(initial=0))}
+        if masks:
+            numbers[FLIPS] = mean_pairwise_dice(masks)
+        expected = self.quality.expected(numbers) if self.quality else None
+        return replace(found, numbers=numbers, expected_jaccard=expected)
 
     def _join_findings(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:
         (first, outputs), *flipped = views
         scores = original_scores(outputs[0], first)
         probabilities = sigmoid(scores)
+        masks = []
         if flipped:
+            masks.append(scores > 0)
             for (image, outputs), axes in zip(flipped, _FLIPS, strict=True):
-                probabilities += np.flip(sigmoid(original_scores(outputs[0], image)), tuple(axis + 1 for axis in axes))
+                turned = np.flip(original_scores(outputs[0], image), tuple(axis + 1 for axis in axes))
+                masks.append(turned > 0)
+                probabilities += sigmoid(turned)
             probabilities /= len(views)
             scores = probabilities - 0.5
         found = [
-            Prediction(lead > 0, above_half(probability, lead > 0))
-            for lead, probability in zip(scores, probabilities, strict=True)
+            self._judged(Prediction(lead > 0, above_half(probability, lead > 0)), [each[number] for each in masks])
+            for number, (lead, probability) in enumerate(zip(scores, probabilities, strict=True))
         ]
+        kept = scores if keep_scores else None
+        if len(found) == 1:
+            return replace(found[0], class_scores=kept)
         return Prediction(
             np.any([each.mask for each in found], axis=0),
             np.max([each.probability for each in found], axis=0),
-            class_scores=scores if keep_scores else None,
-            findings=dict(zip(self.card.findings, found, strict=False)),
+            class_scores=kept,
+            findings=dict(zip(self.card.findings, found, strict=True)),
         )
 
     def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
@@ -134,15 +158,19 @@ class Network:
         every = _detections(outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
         chosen = choose_instances(every.scores, self.card.score_rule, self.card.min_score)
         soft = lesion_map(every.take(chosen), first)
+        masks = [soft >= MASK_THRESHOLD] if flipped else []
         for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
-            soft += np.flip(lesion_map(_detections(outputs, image, self.card), image), axes)
+            turned = np.flip(lesion_map(_detections(outputs, image, self.card), image), axes)
+            masks.append(turned >= MASK_THRESHOLD)
+            soft += turned
         soft /= len(views)
         mask = soft >= MASK_THRESHOLD
 
         def draw(number: int) -> np.ndarray:
             return lesion_map(every.take([number]), first) >= MASK_THRESHOLD
 
-        return Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))
+        found = Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))
+        return self._judged(found, masks)
 
 
 def _detections(outputs: Sequence[np.ndarray], prepared: Prepared, card: ModelCard) -> Detections:

@@ -37,15 +37,27 @@ class FlipTTAModel(SegTTAModel):
 
         Args:
             data_samples_list: a list per image with an entry per view, `seg_logits` (classes, H, W) float32.
+
+        Returns:
+            a sample per image. Its `seg_logits` have the averaged probabilities as their softmax, or as their sigmoid
+            where findings do not exclude each other; `flip_masks` (views, findings, H, W) bool is what each view has
+            as lesion.
         """
         for views in data_samples_list:
             for sample in views:
                 if sample.metainfo.get("flipped_horizontally_too"):
                     sample.set_data(dict(seg_logits=PixelData(data=sample.seg_logits.data.flip(-1))))
+        # Upstream's sample is the last view's.
+        logits = [[view.seg_logits.data.float() for view in views] for views in data_samples_list]
         merged = super().merge_preds(data_samples_list)
-        if isinstance(self.module, MultiLabelEncoderDecoder):
-            # Upstream takes the classes of several channels to exclude each other.
-            for sample, views in zip(merged, data_samples_list, strict=True):
-                shares = torch.stack([view.seg_logits.data.sigmoid() for view in views]).mean(0)
+        for sample, views in zip(merged, logits, strict=True):
+            if isinstance(self.module, MultiLabelEncoderDecoder):
+                shares = torch.stack([view.sigmoid() for view in views]).mean(0)
+                # Upstream takes the classes of several channels to exclude each other.
                 sample.set_data(dict(pred_sem_seg=PixelData(data=codes_of(shares - 0.5))))
+                joined, masks = shares.logit(), [view > 0 for view in views]
+            else:
+                joined = torch.stack([view.softmax(0) for view in views]).mean(0).log()
+                masks = [view[1:].amax(0, keepdim=True) > view[:1] for view in views]
+            sample.set_data(dict(seg_logits=PixelData(data=joined), flip_masks=torch.stack(masks)))
         return merged

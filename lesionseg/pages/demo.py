@@ -11,7 +11,7 @@ import numpy as np
 
 from lesionseg.data.names import OVERLAY, image_id, mask_file
 from lesionseg.errors import DataError
-from lesionseg.evaluation.scores import Confusion, dice, jaccard
+from lesionseg.evaluation.scores import JACCARD_THRESHOLD, Confusion, dice, jaccard
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.opening import MODEL_FILE
 from lesionseg.inference.postprocess import PostProcessing
@@ -115,7 +115,7 @@ def view(seen: Seen, number: int, name: str, finding: str, mask: np.ndarray | No
     else:
         soft = cv2.resize(seen.found[number][finding].probability, size, interpolation=cv2.INTER_AREA)
         layers += _layer(data_url(_soft_layer(soft), "image/png"), "soft")
-        facts = _facts(seen, mask)
+        facts = _facts(seen, mask, seen.found[number][finding].expected_jaccard)
     layers += _outlines({"truth": seen.truth, "prediction": mask}, size)
     rows = "".join(f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(fact)}</dd></div>" for term, fact in facts)
     letter = f"<b>{_LETTERS[number]}</b> " if len(seen.found) > 1 else ""
@@ -172,12 +172,15 @@ def _soft_layer(probability: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def _facts(seen: Seen, mask: np.ndarray) -> list[tuple[str, str]]:
+def _facts(seen: Seen, mask: np.ndarray, expected: float | None) -> list[tuple[str, str]]:
     pixels = int(np.count_nonzero(mask))
     facts = [
         ("Area", f"{pixels / mask.size:.2%} of the photograph, {pixels:,} pixels"),
         ("Parts", str(count_components(mask.astype(np.uint8)))),
     ]
+    if expected is not None:
+        doubt = f", below {JACCARD_THRESHOLD}: look at it with care" if expected < JACCARD_THRESHOLD else ""
+        facts.append(("Expected Jaccard", f"{expected:.2f}{doubt}"))
     if seen.truth is not None:
         counts = Confusion.from_masks(seen.truth, mask)
         facts.append(("Against the truth", f"Dice {dice(counts):.3f}, Jaccard {jaccard(counts):.3f}"))

@@ -55,6 +55,7 @@ def with_entry(path, name, value, card=CARD):
     ("name", "value", "expected"),
     [
         ("mean", ["a", "b", "c"], "3 of these: a number from -1000 to 1000"),
+        ("quality", {"alone": 1}, "fitted maps"),
         ("mean", "abc", "Expecting value"),
         ("mean", [1.0, 2.0], "3 of these"),
         ("mean", [1.0, 2.0, float("nan")], "3 of these"),

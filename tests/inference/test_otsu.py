@@ -13,7 +13,7 @@ from lesionseg.evaluation.scores import Confusion, jaccard
 from lesionseg.inference import Segmenter
 from lesionseg.inference.finder import Image
 from lesionseg.inference.opening import check_task, open_finder
-from lesionseg.inference.otsu import find_vignette
+from lesionseg.pixels.vignettes import find_vignette
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from lesionseg.engine.config import config_text, evaluators, is_metric, resizing
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
 from lesionseg.files import file_sha256
+from lesionseg.inference.quality import read_quality
 from lesionseg.inference.runtimes.model_card import LOGITS, MASK_SCORES, MASK_THRESHOLD, SIGMOID, ModelCard
 from lesionseg.models.multi_label import MultiLabelEncoderDecoder
 from lesionseg.pixels.instances import BEST, UNION
@@ -42,6 +43,7 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
     if padding := getattr(preprocessor, "pad_val", preprocessor.pad_value):
         raise DataError(f"{config}: images are padded with {padding}, expected 0. Set it in model.data_preprocessor.")
     resize = resizing_step(cfg, config)
+    sha256 = file_sha256(checkpoint)
     common = dict(
         classes=_classes(cfg),
         mean=tuple(cfg.model.data_preprocessor.mean),
@@ -52,13 +54,13 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
         config=Path(config).name,
         config_sha256=hashlib.sha256(config_text(cfg).encode()).hexdigest(),
         checkpoint=Path(checkpoint).name,
-        checkpoint_sha256=file_sha256(checkpoint),
+        checkpoint_sha256=sha256,
+        quality=read_quality(checkpoint, sha256),
         versions={name: version(name) for name in _VERSIONS_OF},
     )
     if isinstance(module, EncoderDecoder):
-        score_rule = MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS
-        if isinstance(module, MultiLabelEncoderDecoder):
-            score_rule = SIGMOID
+        score_rule = semantic_rule(module)
+        if score_rule == SIGMOID:
             # Of a data set with a mask an image.
             common["classes"] = tuple(name for name in common["classes"] if name != BACKGROUND)
         return ModelCard(
@@ -82,6 +84,13 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
         min_score=metric.get("min_score", 0.5),
         **common,
     )
+
+
+def semantic_rule(module: EncoderDecoder) -> str:
+    """What the outputs of a segmentor are; see `ModelCard`."""
+    if isinstance(module, MultiLabelEncoderDecoder):
+        return SIGMOID
+    return MASK_SCORES if isinstance(module.decode_head, MaskFormerHead) else LOGITS
 
 
 def _classes(cfg: Config) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from lesionseg.data.names import is_folder_name
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError
+from lesionseg.inference.quality import is_quality
 from lesionseg.pixels.instances import TOP1, UNION
 
 # What is found is called so where a model has no other name for it.
@@ -51,6 +52,8 @@ class ModelCard:
         checkpoint: name of the checkpoint.
         checkpoint_sha256: of its bytes.
         versions: of the libraries that made the file, by name.
+        quality: what an image's numbers let expect of its mask, see `lesionseg.inference.quality.open_map`; empty where
+            nothing was fitted.
     """
 
     task: str
@@ -70,6 +73,7 @@ class ModelCard:
     checkpoint: str = ""
     checkpoint_sha256: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -88,6 +92,9 @@ class ModelCard:
     def properties(self) -> dict[str, str]:
         """The card as text by name, JSON where it is more than text: what an ONNX file can carry."""
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in asdict(self).items()}
+        if not self.quality:
+            # As in files of earlier versions, and in their runs that are taken up.
+            del values["quality"]
         return {FORMAT_KEY: FORMAT, **values}
 
     @classmethod
@@ -107,6 +114,7 @@ class ModelCard:
                 f"{path}: metadata of format {found[:_MOST_SHOWN]}, expected {FORMAT}. Use the version of lesionseg "
                 "that made the file, or export the model again."
             )
+        properties = {"quality": "{}", **properties}
         values: dict[str, Any] = {}
         try:
             for entry in fields(cls):
@@ -199,6 +207,7 @@ _FORM: _Form = dict(
     input_size=(lambda value: value is None or _edges_fit(value), f"null or {_edges_expected}"),
     precision=_one_of("float32", "float16"),
     versions=(_is_text_by_name, "texts by name"),
+    quality=(is_quality, "fitted maps, see tools/test.py --fit-quality"),
 )
 _FORM_OF_TASK: Mapping[str, _Form] = {
     SEMANTIC: dict(score_rule=_one_of(LOGITS, MASK_SCORES, SIGMOID)),

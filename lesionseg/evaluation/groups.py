@@ -1,0 +1,238 @@
+"""Is a method as good for everybody: scores by groups of images, and how far each is from the rest."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from os import PathLike
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from lesionseg.data.lists import read_table
+from lesionseg.errors import DataError, first_names
+from lesionseg.evaluation.compare import COMPARED, Estimate
+from lesionseg.evaluation.meanings import words
+from lesionseg.evaluation.resampling import CONFIDENCE, interval, resampled_means
+from lesionseg.evaluation.results import ImageResult
+from lesionseg.pixels.pictures import quiet_opencv, read_image
+from lesionseg.pixels.skin_tone import TONES, tone_of, typology_angle
+from lesionseg.tables import Grid
+from lesionseg.workers import map_files
+
+# Of fewer images, a mean says nothing.
+FEWEST = 10
+UNKNOWN = "unknown"
+SKIN_TONE, SHARE, BORDER, SIZE = "skin tone (ITA)", "lesion share", "border", "image size"
+# What a column of ids is called: in index.csv, by the ISIC archive, and elsewhere.
+_IDS = ("id", "isic_id", "image_id", "image", "image_name", "name")
+# A column of numbers is cut into as many groups of one size; one of more words than this is of names.
+_PARTS, _MOST_WORDS = 4, 20
+_SHARES = {"below 5 %": 0.05, "5 to 20 %": 0.2, "20 to 50 %": 0.5, "50 % or more": np.inf}
+_MEGAPIXELS = {"below 0.5 MP": 0.5, "0.5 to 2 MP": 2.0, "2 to 8 MP": 8.0, "8 MP or more": np.inf}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images of a group.
+
+    Attributes:
+        images: how many they are.
+        means: by the names in `COMPARED`, with their intervals; none where the images are too few.
+        difference: of the mean Jaccard from that of all other images that are in a group; None where too few are in
+            either.
+    """
+
+    images: int
+    means: Mapping[str, Estimate]
+    difference: Estimate | None
+
+
+# By what images are grouped -> by the name of the group.
+Groups = Mapping[str, Mapping[str, Group]]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a table says of images.
+
+    Attributes:
+        path: of the table.
+        rows: id -> column -> text.
+        columns: those that group.
+        notes: which do not, and why.
+    """
+
+    path: str
+    rows: Mapping[str, Mapping[str, str]]
+    columns: Sequence[str]
+    notes: Sequence[str]
+
+
+def read_metadata(path: str | PathLike) -> Metadata:
+    """Read a CSV file with a row an image.
+
+    Raises:
+        DataError: it has no column of ids, or ids twice, or no other column.
+        OSError: it cannot be read.
+    """
+    table = read_table(path, _IDS)
+    known = {name.lower(): name for name in table.header}
+    own = next((known[name] for name in _IDS if name in known), None)
+    if own is None:
+        raise DataError(f"{path}: no column of ids, expected one called {' or '.join(_IDS)}. Rename it.")
+    rows = {_id(row[own]): row for row in table.rows if row[own]}
+    if twice := [id for id, times in Counter(_id(row[own]) for row in table.rows if row[own]).items() if times > 1]:
+        raise DataError(f"{path}: {len(twice)} ids occur twice ({first_names(twice)}), expected a row each. Keep one.")
+    others = [name for name in table.header if name and name != own]
+    if not rows or not others:
+        raise DataError(f"{path}: nothing but ids, expected columns such as sex or age, and a row an image. Add them.")
+    return Metadata(str(path), rows, *_usable(others, rows, path))
+
+
+def _usable(names: Sequence[str], rows: Mapping[str, Mapping[str, str]], path: str | PathLike) -> tuple[list, list]:
+    columns, notes = [], []
+    for name in names:
+        values = {row[name] for row in rows.values() if row[name]}
+        if len(values) > _MOST_WORDS and not _numbers(values):
+            notes.append(f"{path}: left out {name}, whose {len(values)} values group nothing")
+        else:
+            columns.append(name)
+    return columns, notes
+
+
+def labels_of(table: Sequence[ImageResult], metadata: Metadata | None = None) -> dict[str, list[str]]:
+    """Sort images into groups: by what is seen in them, and by what a table says of them.
+
+    Args:
+        table: measured images; images and true masks are read once more.
+        metadata: what a table says.
+
+    Returns:
+        by what they are grouped -> the group of each image, `unknown` where that is not known.
+
+    Raises:
+        DataError: the table has none of the images, or a file cannot be read again.
+    """
+    with quiet_opencv(threads=1):
+        seen = list(map_files(_see, table, "looking at skin"))
+    labels = {name: [each[name] for each in seen] for name in (SKIN_TONE, SHARE, BORDER, SIZE)}
+    if metadata is None:
+        return labels
+    rows = [metadata.rows.get(_id(row.id)) for row in table]
+    if not any(rows):
+        raise DataError(
+            f"{metadata.path}: none of its {len(metadata.rows)} ids is one of the {len(table)} images "
+            f"({first_names([row.id for row in table], 2)}), expected ids of images. Give the table of this data set."
+        )
+    for name in metadata.columns:
+        labels[name] = _cut([row[name] if row else "" for row in rows])
+    return labels
+
+
+def _see(row: ImageResult) -> dict[str, str]:
+    truth = row.true_mask()
+    angle = typology_angle(read_image(row.image), truth) if row.image else None
+    edges = truth[0].any() or truth[-1].any() or truth[:, 0].any() or truth[:, -1].any()
+    share = float(truth.mean())
+    return {
+        SKIN_TONE: UNKNOWN if angle is None else tone_of(angle),
+        SHARE: "no lesion" if share == 0 else _below(_SHARES, share),
+        BORDER: "no lesion" if share == 0 else "touches it" if edges else "apart from it",
+        SIZE: _below(_MEGAPIXELS, truth.size / 1e6),
+    }
+
+
+def _below(bounds: Mapping[str, float], value: float) -> str:
+    return next(name for name, bound in bounds.items() if value < bound)
+
+
+def _cut(values: Sequence[str]) -> list[str]:
+    """Name the groups of a column: its words, or of many numbers four parts of one size."""
+    there = {value for value in values if value}
+    if len(there) <= _PARTS or not _numbers(there):
+        return [value or UNKNOWN for value in values]
+    numbers = np.array([float(value) if value else np.nan for value in values])
+    bounds = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _PARTS + 1)))
+    which = np.clip(np.searchsorted(bounds, numbers, "right") - 1, 0, max(0, len(bounds) - 2))
+    names = [
+        f"{low:g} to {high:g}" if number == len(bounds) - 2 else f"{low:g} to below {high:g}"
+        for number, (low, high) in enumerate(pairwise(bounds))
+    ]
+    return [UNKNOWN if np.isnan(number) else names[part] for number, part in zip(numbers, which, strict=True)]
+
+
+def _numbers(values: set[str]) -> bool:
+    try:
+        return bool(np.isfinite([float(value) for value in values]).all())
+    except ValueError:
+        return False
+
+
+def _id(name: str) -> str:
+    """An id without its folders and without what a column of file names has behind it."""
+    name = PurePosixPath(name).name
+    return name.rpartition(".")[0] if name.lower().endswith((".jpg", ".jpeg", ".png")) else name
+
+
+def score_groups(table: Sequence[ImageResult], labels: Mapping[str, Sequence[str]]) -> Groups:
+    """Score every group, and compare it with the rest.
+
+    Args:
+        table: measured images.
+        labels: see `labels_of`.
+    """
+    scores = {name: np.array([row.scores[name] for row in table]) for name in COMPARED}
+    groups = {}
+    for kind, names in labels.items():
+        own = np.array(names)
+        groups[kind] = {name: _group(scores, own == name, own != UNKNOWN) for name in _ordered(kind, set(names))}
+    return groups
+
+
+def _group(scores: Mapping[str, np.ndarray], own: np.ndarray, known: np.ndarray) -> Group:
+    images = int(np.count_nonzero(own))
+    if images < FEWEST:
+        return Group(images, {}, None)
+    resampled = {name: resampled_means(values[own]) for name, values in scores.items()}
+    means = {name: Estimate(float(scores[name][own].mean()), *interval(resampled[name])) for name in scores}
+    rest = scores["jaccard"][known & ~own]
+    if len(rest) < FEWEST:
+        return Group(images, means, None)
+    # Others than those of the group, so of another seed.
+    apart = resampled["jaccard"] - resampled_means(rest, seed=1)
+    return Group(images, means, Estimate(means["jaccard"].mean - float(rest.mean()), *interval(apart)))
+
+
+def _ordered(kind: str, names: set[str]) -> list[str]:
+    """Groups in the order of what they are, the unknown ones last."""
+    known = [*TONES, *_SHARES, *_MEGAPIXELS]
+
+    def place(name: str) -> tuple:
+        start = name.partition(" ")[0]
+        number = float(start) if kind not in (SKIN_TONE, SHARE, SIZE) and _numbers({start}) else 0.0
+        return name == UNKNOWN, known.index(name) if name in known else len(known), number, name
+
+    return sorted(names, key=place)
+
+
+def as_json(groups: Groups) -> dict:
+    """As it stands in `report.json`."""
+    return {kind: {name: asdict(group) for name, group in of_kind.items()} for kind, of_kind in groups.items()}
+
+
+def group_grids(groups: Groups) -> list[Grid]:
+    """A table for all that images are grouped by, for a terminal or a page."""
+    grids = []
+    shown = f"{CONFIDENCE:.0%} interval"
+    for kind, of_kind in groups.items():
+        cells = []
+        for name, group in of_kind.items():
+            line = [name, str(group.images)]
+            line += [f"{group.means[score].mean:.3f}" for score in COMPARED] if group.means else ["too small", "-", "-"]
+            if change := group.difference:
+                line += [f"{change.mean:+.3f}", f"{change.low:+.3f} to {change.high:+.3f}"]
+            cells.append(line + ["-"] * (7 - len(line)))
+        header = [kind, "images", *map(words, COMPARED), "Jaccard against the rest", shown]
+        grids.append(Grid(header, cells, f"By {kind}", (kind, shown)))
+    return grids

@@ -1,0 +1,141 @@
+"""What Jaccard may be expected is learned in a test, and told by predictions, exports and the demo."""
+
+import csv
+import json
+from dataclasses import replace
+
+import pytest
+from drawn_models import CARD, semantic_model
+from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
+from predicted import table
+from small_networks import SEGFORMER, save_random_weights
+
+from lesionseg.evaluation.report_file import Report
+from lesionseg.inference import Segmenter
+from lesionseg.inference.quality import FEWEST, fingerprint
+from lesionseg.pages.demo import look, view
+from lesionseg.pixels.masks import encode_mask
+from lesionseg.pixels.pictures import encode_jpeg
+
+score, predict = load_tool("test").main, load_tool("predict").main
+
+
+# A tiny network, on images of 64x48 pixels.
+CONFIG = f"""
+{SEGFORMER.format(root=ROOT)}
+_resize = dict(type="Resize", scale=(64, 48), keep_ratio=True, interpolation="area")
+test_pipeline = [_resize if step["type"] == "Resize" else step for step in test_pipeline]
+test_dataloader["dataset"]["pipeline"] = test_pipeline
+tta_pipeline[1]["transforms"][0] = [_resize]
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(config, tmp_path_factory):
+    return save_random_weights(config, tmp_path_factory.mktemp("weights") / "random.pth")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """So few images as a map can be fitted on."""
+    root = tmp_path_factory.mktemp("data")
+    for number in range(FEWEST):
+        image, mask = draw_pair(number, 36, 48)
+        for kind, name, content in (
+            ("images", f"{number}.jpg", encode_jpeg(image)),
+            ("annotations", f"{number}.png", encode_mask(mask > 0)),
+        ):
+            path = root / kind / "validation" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return root
+
+
+def per_image(folder):
+    with (folder / "per_image.csv").open() as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def test_from_the_fit_to_a_prediction(config, checkpoint, data, tmp_path, capsys):
+    arguments = [config, str(checkpoint), "--split", "validation", "--cfg-options", f"data_root={data}"]
+    assert score([*arguments, "--work-dir", str(tmp_path / "fit"), "--fit-quality", "--tta"]) == 0
+    printed = capsys.readouterr().out
+    assert f"what may be expected of a mask is in {checkpoint.with_suffix('.quality.json')}" in printed
+    assert "by the other images of these 20, in five folds" in printed
+    fitted = per_image(tmp_path / "fit")
+
+    # The next test has seen these images, and says so.
+    assert score([*arguments, "--work-dir", str(tmp_path / "again"), "--tta"]) == 0
+    assert (
+        Report.read(tmp_path / "again").notes[-1].startswith("Expected Jaccards were fitted on 20 of these 20 images")
+    )
+
+    images = str(data / "images" / "validation")
+    assert predict([config, str(checkpoint), images, "--out", str(tmp_path / "out"), "--tta"]) == 0
+    printed = capsys.readouterr().out
+    assert "masks have an expected Jaccard below 0.65" in printed
+    again = per_image(tmp_path / "again")
+    for row in table(tmp_path / "out"):
+        own = again[row["id"]]
+        # A test and a prediction have the same numbers, though one runs in MMSegmentation and the other does not.
+        for name in ("soft_dice", "flips", "expected_jaccard"):
+            assert float(row[name]) == pytest.approx(float(own[name]), abs=2e-3), (row["id"], name)
+        assert own["soft_dice"] == fitted[row["id"]]["soft_dice"]
+        assert int(row["doubtful"]) == (float(row["expected_jaccard"]) < 0.65)
+    assert len({row["flips"] for row in table(tmp_path / "out")}) > 10
+
+    # Nothing was fitted for the image alone.
+    alone = Segmenter(config, checkpoint).predict(draw_pair(0)[0])
+    assert alone.expected_jaccard is None
+    assert list(alone.numbers) == ["soft_dice"]
+
+
+def test_an_exported_model_is_judged(isic_folder, tmp_path, capsys):
+    image = next((isic_folder / "images/test").iterdir())
+    curves = {"soft_dice": ((0.0, 1.0), (0.4, 0.4))}
+    quality = {"alone": dict(curves=curves, fitted_on=[fingerprint(image)])}
+    model = semantic_model(tmp_path / "model.onnx", replace(CARD, quality=quality))
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text(f"id,sex\n{image.stem},f\n")
+    arguments = [MASK2FORMER, str(model), "--work-dir", str(tmp_path / "w"), "--groups", str(metadata)]
+    assert score([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 0
+    report = Report.read(tmp_path / "w")
+    assert {name: group["images"] for name, group in report.groups["sex"].items()} == {"f": 1, "unknown": 4}
+    assert "too small" in capsys.readouterr().out
+    assert report.notes == ["Expected Jaccards were fitted on 1 of these 5 images: on them they are optimistic."]
+    assert {row["expected_jaccard"] for row in per_image(tmp_path / "w").values()} == {"0.4"}
+    assert json.loads((tmp_path / "w/report.json").read_text())["failures"]["images"] == 5
+
+    seen = look([Segmenter(model)], str(image))
+    shown = view(seen, 0, "m", "lesion", seen.found[0]["lesion"].mask)
+    assert "<dt>Expected Jaccard</dt><dd>0.40, below 0.65: look at it with care</dd>" in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        ("checkpoint", "3 images, expected at least 20 to fit on"),
+        ("otsu-blue", "otsu-blue: --fit-quality writes beside a checkpoint, expected a .pth file"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told(model, error, config, checkpoint, isic_folder, tmp_path, capsys):
+    model = str(checkpoint) if model == "checkpoint" else model
+    arguments = [config, model, "--split", "validation", "--work-dir", str(tmp_path / "w"), "--fit-quality"]
+    assert score([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error in line
+    assert not (tmp_path / "w").exists()
+
+
+def test_test_images_are_not_for_the_fit(capsys):
+    with pytest.raises(SystemExit) as ended:
+        score([MASK2FORMER, "a.pth", "--fit-quality"])
+    assert ended.value.code == 2
+    assert "--fit-quality needs images that are not scored later" in capsys.readouterr().err
