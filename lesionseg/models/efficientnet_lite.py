@@ -39,7 +39,7 @@ class SamePaddingConv2d(Conv2dAdaptivePadding):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, C, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         if self.stride != (1, 1):
-            sides = []
+            sides: list[int] = []
             for edge, span, stride in zip(x.shape[2:], self._spans, self.stride, strict=True):
                 padding = max(span - (int(edge) % stride or stride), 0)
                 sides = [padding // 2, padding - padding // 2, *sides]

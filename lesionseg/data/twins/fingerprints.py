@@ -51,7 +51,7 @@ def take_fingerprint(path: str | PathLike) -> tuple[Fingerprint, np.ndarray]:
     data = read_file(path)
     image = decode_image(data, path)
     pixels = hashlib.sha256(repr(image.shape).encode())
-    pixels.update(np.ascontiguousarray(image))
+    pixels.update(image.tobytes())
     looks = [
         imagehash.phash(Image.fromarray(gray)).hash.ravel() for gray in _orientations(_resize(image, _HASHED_EDGE))
     ]

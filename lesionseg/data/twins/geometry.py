@@ -69,7 +69,7 @@ def find_features(image: np.ndarray) -> Features:
     gray = cv2.cvtColor(shrink_image(image, (width, height)), cv2.COLOR_BGR2GRAY)
     gray = cv2.createCLAHE(_CLIP, _TILES).apply(gray)
     found, descriptors = cv2.SIFT.create(nfeatures=_MOST, contrastThreshold=_CONTRAST).detectAndCompute(gray, None)
-    if descriptors is None:
+    if not found:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), width)
     # OpenCV gives some more where several are as strong.
     order = np.argsort([-point.response for point in found], kind="stable")[:_MOST]
