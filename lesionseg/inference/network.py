@@ -11,6 +11,7 @@ from lesionseg.inference.decode import (
     Detections,
     above_half,
     class_shares,
+    join_weighted,
     lesion_detections,
     lesion_map,
     margin,
@@ -131,7 +132,8 @@ class Network:
     def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
         (first, outputs), *flipped = views
         # Those of the image as it is.
-        every = _detections(outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
+        all_of_them = replace(self.card, score_rule=UNION, min_score=0.0)
+        every = _detections(outputs, first, all_of_them)
         chosen = choose_instances(every.scores, self.card.score_rule, self.card.min_score)
         soft = lesion_map(every.take(chosen), first)
         for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
@@ -142,7 +144,13 @@ class Network:
         def draw(number: int) -> np.ndarray:
             return lesion_map(every.take([number]), first) >= MASK_THRESHOLD
 
-        return Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))
+        def weigh() -> np.ndarray:
+            joined = join_weighted(every, first)
+            for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
+                joined += np.flip(join_weighted(_detections(outputs, image, all_of_them), image), axes)
+            return joined / len(views)
+
+        return Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw, weigh))
 
 
 def _detections(outputs: Sequence[np.ndarray], prepared: Prepared, card: ModelCard) -> Detections:
