@@ -19,6 +19,7 @@ COMMANDS = {
     "masks2coco": "masks2coco",
     "configs": "configs",
     "train": "train",
+    "folds": "folds",
     "test": "test",
     "predict": "predict",
     "export": "export",

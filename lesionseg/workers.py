@@ -1,7 +1,10 @@
 """A function over many files, on all cores that this process may use, and processes for what needs one of its own."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -57,6 +60,19 @@ def map_files(
 def fresh_process() -> ProcessPoolExecutor:
     """A process that has nothing of this one's memory and settings, and ends with it, however this one ends."""
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def end_with(parent: int) -> None:
+    """Let the system kill this process when its parent ends, however that ends; on Linux, which alone has this.
+
+    Args:
+        parent: the parent's process id.
+    """
+    if sys.platform == "linux":
+        # prctl(2), PR_SET_PDEATHSIG.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _end_with_parent() -> None:

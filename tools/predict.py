@@ -22,8 +22,9 @@ from lesionseg.cli import (
 )
 from lesionseg.engine.screen import announce
 from lesionseg.engine.work_dir import config_path
+from lesionseg.inference.ensemble_card import is_ensemble
 from lesionseg.inference.inputs import find_inputs
-from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, find_paths, onnx_file
+from lesionseg.inference.opening import ENGINES, ONNXRUNTIME, OTSU_BLUE, check_predicting, find_paths
 
 EPILOG = """\
 examples:
@@ -52,9 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     inputs = find_inputs(args.inputs)
     args.model, args.checkpoint = find_paths(args.model, args.checkpoint)
-    if not args.checkpoint and args.model != OTSU_BLUE:
-        # Masks are a method that can be scored, but nothing is predicted by them.
-        onnx_file(args.model)
+    if not args.checkpoint:
+        check_predicting(args.model)
     announce(args.model)
     from lesionseg.commands.crops import MARGIN, Crops
     from lesionseg.commands.outputs import Outputs
@@ -136,7 +136,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="MODEL",
         type=path,
         help="an ONNX file of tools/export.py or the folder that it wrote, the work_dir of a training, a config, "
-        "followed by its CHECKPOINT, or otsu-blue, a baseline that has learned nothing",
+        "followed by its CHECKPOINT, the ensemble of tools/folds.py, or otsu-blue, a baseline that has learned nothing",
     )
     parser.add_argument(
         "inputs",
@@ -181,7 +181,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     uses = dict(engine="an exported model", device="a config and its checkpoint", threads="a network")
     if not args.crops and (args.crop_margin is not None or args.mask_crops):
         parser.error("--crop-margin and --mask-crops are for --crops")
-    for flag in uses if args.model == OTSU_BLUE else ["engine" if is_config else "device"]:
+    unused = ["engine" if is_config else "device"]
+    if args.model == OTSU_BLUE or is_ensemble(args.model):
+        # Members of an ensemble may be of both kinds.
+        unused = [*uses] if args.model == OTSU_BLUE else []
+    for flag in unused:
         if getattr(args, flag) is not None:
             parser.error(f"--{flag} is for {uses[flag]}")
     return args

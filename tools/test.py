@@ -20,9 +20,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "checkpoint",
         type=path,
         nargs="?",
-        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, a "
-        "folder of masks, <id>.png or <id>_segmentation.png, or otsu-blue, a baseline that has learned nothing "
-        "(default, where the config is the work_dir of a training: the best checkpoint in it, or else the last)",
+        help="a .pth file, such as work_dirs/<config>/best_lesion_jaccard_iter_20000.pth, an exported model.onnx, the "
+        "ensemble of tools/folds.py, a folder of masks, <id>.png or <id>_segmentation.png, or otsu-blue, a baseline "
+        "that has learned nothing (default, where the config is the work_dir of a training: the best checkpoint in it, "
+        "or else the last)",
     )
     parser.add_argument("--split", metavar="SPLIT", type=name, help="which images, such as validation (default: test)")
     parser.add_argument(

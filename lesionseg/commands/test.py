@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from torch import nn
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
@@ -205,6 +207,11 @@ def _evaluate(
 class _TestRunner(CalmRunner):
     def dump_config(self) -> None:
         """Leave the config that the training left in the work_dir; a test's own stands in the folder of its log."""
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Leave the model as it is: processes that test have no gradients to exchange, and torch refuses to wrap what
+        has none at all, such as an exported file or an ensemble."""
+        return revert_sync_batchnorm(model.to(get_device()))
 
 
 def _check_free(folder: str | None, flag: str, ending: str) -> None:

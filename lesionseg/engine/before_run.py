@@ -121,8 +121,8 @@ def check_data(cfg: Config, loader: str) -> None:
     if not samples:
         raise DataError(
             f"{dataset.ann_file or dataset.data_root}: no image is left for {loader}, expected one or more. Annotate "
-            "lesions in some, or change what leaves them out: train_fraction, train_list, or filter_cfg and indices of "
-            "its dataset."
+            "lesions in some, or change what leaves them out: train_fraction, train_list, fold, or filter_cfg and "
+            "indices of its dataset."
         )
     if taken := getattr(dataset, "taken", None):
         screen.tell(f"{name}: {taken}")

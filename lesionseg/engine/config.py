@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 # Which images are trained on, and the same in `lesionseg.data.datasets.subset`.
-_SUBSET = {"train_fraction": "fraction", "train_fraction_seed": "seed", "train_list": "list_file"}
+SUBSET = {"train_fraction": "fraction", "train_fraction_seed": "seed", "train_list": "list_file", "fold": "fold"}
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,12 @@ def is_metric(settings: dict, name: str) -> bool:
 def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
     """Let settings and flags reach everything that repeats them or follows from them, in place."""
     if options.split is not None:
-        _choose_split(cfg, options.split)
+        _choose_split(cfg, "test_dataloader", options.split)
+    if cfg.get("fold") is not None and cfg.get("val_dataloader"):
+        # A fold is of the training images, and what it holds out is what the training validates on.
+        training = cfg.train_dataloader.dataset.data_prefix[family_of(cfg).image_prefix]
+        _choose_split(cfg, "val_dataloader", Path(training).name)
+        cfg.val_dataloader.dataset.subset = dict(fold=cfg.fold, held_out=True)
     if "data_root" in settings:
         for loader in LOADERS:
             if "data_root" in (cfg.get(loader) or {}).get("dataset", {}):
@@ -254,7 +259,7 @@ def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
         # runner gives it a name of its own.
         cfg.visualizer.pop("name", None)
     _bind_coco_metrics(cfg)
-    subset = {name: cfg[key] for key, name in _SUBSET.items() if cfg.get(key) is not None}
+    subset = {name: cfg[key] for key, name in SUBSET.items() if cfg.get(key) is not None}
     if subset and cfg.get("train_dataloader"):
         cfg.train_dataloader.dataset.subset = subset
     if "max_iters" in settings and "max_iters" in (cfg.get("train_cfg") or {}):
@@ -267,15 +272,15 @@ def _bind(cfg: "Config", settings: dict[str, Any], options: Options) -> None:
     cfg.work_dir = str(options.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(options.config).stem)
 
 
-def _choose_split(cfg: "Config", split: str) -> None:
-    """Let the test set be another split of its data set folder, in place."""
-    dataset = cfg.test_dataloader.dataset
+def _choose_split(cfg: "Config", loader: str, split: str) -> None:
+    """Let a loader's data set be another split of its data set folder, in place."""
+    dataset = cfg[loader].dataset
     images = dataset.data_prefix[family_of(cfg).image_prefix]
     configured = Path(images).name
     if not configured:
         raise DataError(
-            f"{cfg.filename}: its test images are in {images or 'no folder'!r}, expected images/<split>, as "
-            "tools/convert_isic.py writes them. Leave --split out, and set test_dataloader.dataset.data_prefix."
+            f"{cfg.filename}: its {loader} has images in {images or 'no folder'!r}, expected images/<split>, as "
+            f"tools/convert_isic.py writes them. Leave --split out, and set {loader}.dataset.data_prefix."
         )
     # The name of the split is a part of each path: images/test, annotations/instances_test.json.
     name = re.compile(rf"(?<![A-Za-z0-9]){re.escape(configured)}(?![A-Za-z0-9])")

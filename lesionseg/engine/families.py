@@ -22,6 +22,7 @@ class Family:
         toolbox: its name in a message.
         purpose: what its models are for, in a message.
         image_prefix: which entry of a data set's `data_prefix` is the folder of the images.
+        mask_prefix: which is that of the lesion masks.
         bfloat16: whether its models keep what they find when they train in bfloat16 on a CPU.
     """
 
@@ -30,6 +31,7 @@ class Family:
     toolbox: str
     purpose: str
     image_prefix: str
+    mask_prefix: str
     bfloat16: bool
 
     @property
@@ -39,12 +41,12 @@ class Family:
 
 
 FAMILIES = (
-    Family("mmseg", SEMANTIC, "MMSegmentation", "semantic segmentation", image_prefix="img_path", bfloat16=True),
+    Family("mmseg", SEMANTIC, "MMSegmentation", "semantic segmentation", "img_path", "seg_map_path", bfloat16=True),
     # MMDetection rounds regions to the precision of the features: in bfloat16 to two pixels from 256 on.
-    Family("mmdet", INSTANCES, "MMDetection", "instance segmentation (Mask R-CNN)", image_prefix="img", bfloat16=False),
+    Family("mmdet", INSTANCES, "MMDetection", "instance segmentation (Mask R-CNN)", "img", "seg", bfloat16=False),
 )
 # Of neither toolbox: its configs bring a backbone for those of both.
-_PRETRAINING = Family("mmengine", PRETRAINING, "MMEngine", PRETRAINING, image_prefix="", bfloat16=True)
+_PRETRAINING = Family("mmengine", PRETRAINING, "MMEngine", PRETRAINING, "", "", bfloat16=True)
 
 
 def family_of(cfg: "Config", pretraining: bool = False) -> Family:

@@ -22,6 +22,7 @@ _READ = (
         "train_fraction",
         "train_fraction_seed",
         "train_list",
+        "fold",
         "new_parts",
         "find_unused_parameters",
         "model_wrapper_cfg",
@@ -65,7 +66,9 @@ _NEVER_NEGATIVE = ("lr", "weight_decay", "momentum", "start_factor", "eta_min", 
 # On or off, in sections that say nothing of their settings' types.
 _SWITCHES = ("deterministic", "diff_rank_seed", "find_unused_parameters", "cudnn_benchmark", "enable", "by_epoch")
 # What names files, folders and parts is taken as it was typed.
-_AS_TYPED = re.compile(r"root|file|path|dir|prefix|name|from|type|checkpoint|_list$|^(img|seg|monitor|save_best|mode)$")
+_AS_TYPED = re.compile(
+    r"root|file|path|dir|prefix|name|from|type|checkpoint|_list$|^(img|seg|monitor|save_best|mode|fold)$"
+)
 
 
 def apply_options(cfg: "Config", options: Sequence[str], config: str) -> dict[str, Any]:

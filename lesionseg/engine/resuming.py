@@ -232,8 +232,8 @@ def _check_same(before: dict, now: dict, path: str) -> None:
     if before.get("images") != now["images"]:
         raise DataError(
             f"{path}: was trained on {before.get('images')}, not on {now['images']}, expected the same images and "
-            f"masks when it is resumed. Give the data_root, train_fraction and train_list that it was trained with, "
-            f"{start_anew}."
+            f"masks when it is resumed. Give the data_root, train_fraction, train_list and fold that it was trained "
+            f"with, {start_anew}."
         )
     apart = {*_TOLD, "max_iters"}
     if before.get("max_iters") != now["max_iters"]:

@@ -39,6 +39,9 @@ class LesionCocoMetric(CocoMetric):
         return [f"{self.prefix}/{metric}_mAP{suffix}" for metric in self.metrics for suffix in suffixes]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        if self._coco_api is not None:
+            # Of a fold, the file has more images than were looked at: to MMDetection their instances were missed.
+            self.img_ids = sorted({prediction["img_id"] for _, prediction in results})
         # pycocotools prints what it does.
         with screen.held_back():
             scores = super().compute_metrics(results)

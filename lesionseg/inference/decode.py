@@ -3,7 +3,7 @@
 This is what MMSegmentation and MMDetection do, step by step; tests hold it to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -133,16 +133,29 @@ def lesion_detections(
 
 def lesion_map(detections: Detections, prepared: Prepared) -> np.ndarray:
     """The largest value that any instance's mask has, (H, W) float32, 0..1, on original pixels."""
+    soft = np.zeros(prepared.original, np.float32)
+    for rows, columns, values in _place(detections, prepared):
+        np.maximum(soft[rows, columns], values, out=soft[rows, columns])
+    return soft
+
+
+def join_weighted(detections: Detections, prepared: Prepared) -> np.ndarray:
+    """How likely a pixel is in any instance: 1 - prod(1 - score x mask), (H, W) float32, 0..1, on original pixels."""
+    in_none = np.ones(prepared.original, np.float32)
+    for score, (rows, columns, values) in zip(detections.scores, _place(detections, prepared), strict=True):
+        in_none[rows, columns] *= 1 - score * values
+    return 1 - in_none
+
+
+def _place(detections: Detections, prepared: Prepared) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Give for each instance the rows and columns that its mask touches, and its float32 values there."""
     height, width = prepared.original
-    soft = np.zeros((height, width), np.float32)
     for box, mask in zip(detections.boxes, detections.masks, strict=True):
         if detections.pasted:
             content = mask[: prepared.content[0], : prepared.content[1]]
-            np.maximum(soft, cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR), out=soft)
+            yield slice(None), slice(None), cv2.resize(content, (width, height), interpolation=cv2.INTER_LINEAR)
         else:
-            rows, columns, values = paste(mask, box, height, width)
-            np.maximum(soft[rows, columns], values, out=soft[rows, columns])
-    return soft
+            yield paste(mask, box, height, width)
 
 
 def paste(mask: np.ndarray, box: np.ndarray, height: int, width: int) -> tuple[slice, slice, np.ndarray]:

@@ -29,12 +29,15 @@ class Instances:
         scores: (K,) float32, 0..1; those too low to be chosen included.
         chosen: (C,) int64, which of them make up the lesion, see `lesionseg.pixels.instances`.
         draw: gives one's mask by its number, (H, W) bool. Not all of them at once: they may be many, and large.
+        weigh: gives how likely each pixel is in any of them, (H, W) float32, 0..1; see
+            `lesionseg.inference.decode.join_weighted`. None where that is not asked for.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     chosen: np.ndarray
     draw: Callable[[int], np.ndarray]
+    weigh: Callable[[], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -76,6 +79,13 @@ class Prediction:
     def parts(self) -> list["Prediction"]:
         """What was found of each finding, or of the lesion where there is but that."""
         return list(self.findings.values()) or [self]
+
+    def soft_mask(self) -> np.ndarray:
+        """(H, W) float32, 0..1, what ensembles join: the probability; of instances, each counts by its score."""
+        if self.instances is None:
+            return self.probability
+        assert self.instances.weigh is not None
+        return self.instances.weigh()
 
     @property
     def boxes(self) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from lesionseg.inference.decode import (
     Detections,
     above_half,
     class_shares,
+    join_weighted,
     lesion_detections,
     lesion_map,
     margin,
@@ -155,7 +156,8 @@ class Network:
     def _join_instances(self, views: Sequence[tuple[Prepared, list[np.ndarray]]]) -> Prediction:
         (first, outputs), *flipped = views
         # Those of the image as it is.
-        every = _detections(outputs, first, replace(self.card, score_rule=UNION, min_score=0.0))
+        all_of_them = replace(self.card, score_rule=UNION, min_score=0.0)
+        every = _detections(outputs, first, all_of_them)
         chosen = choose_instances(every.scores, self.card.score_rule, self.card.min_score)
         soft = lesion_map(every.take(chosen), first)
         masks = [soft >= MASK_THRESHOLD] if flipped else []
@@ -169,8 +171,14 @@ class Network:
         def draw(number: int) -> np.ndarray:
             return lesion_map(every.take([number]), first) >= MASK_THRESHOLD
 
-        found = Prediction(mask, above_half(soft, mask), Instances(every.boxes, every.scores, chosen, draw))
-        return self._judged(found, masks)
+        def weigh() -> np.ndarray:
+            joined = join_weighted(every, first)
+            for (image, outputs), axes in zip(flipped, _FLIPS, strict=False):
+                joined += np.flip(join_weighted(_detections(outputs, image, all_of_them), image), axes)
+            return joined / len(views)
+
+        found = Instances(every.boxes, every.scores, chosen, draw, weigh)
+        return self._judged(Prediction(mask, above_half(soft, mask), found), masks)
 
 
 def _detections(outputs: Sequence[np.ndarray], prepared: Prepared, card: ModelCard) -> Detections:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lesionseg.cli import MOST_THREADS
 from lesionseg.engine.config import Options, check_checkpoint
@@ -13,10 +13,12 @@ from lesionseg.engine.families import family_for
 from lesionseg.engine.screen import screen
 from lesionseg.engine.work_dir import chosen_checkpoint, config_path
 from lesionseg.errors import DataError
+from lesionseg.inference.ensemble_card import CARD, EnsembleCard, is_ensemble
 from lesionseg.late_imports import late_imports
 
 if TYPE_CHECKING:
     from lesionseg.inference.finder import Finder
+    from lesionseg.inference.network import Network
     from lesionseg.inference.runtimes.model import Model
 
 MODEL_FILE = "model.onnx"
@@ -41,7 +43,8 @@ def open_finder(
     """Open a method.
 
     Args:
-        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, a folder of masks, or `otsu-blue`.
+        model: an ONNX file of `tools/export.py`, the folder that it wrote, a config, the `ensemble` that
+            `tools/folds.py` made, a folder of masks, or `otsu-blue`.
         checkpoint: a `.pth` file, for a config.
         tta: of a network, average over the image and its three flipped copies.
         min_score: see `lesionseg.inference.network.Network`.
@@ -62,6 +65,20 @@ def open_finder(
     model, checkpoint = find_paths(model, checkpoint)
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise DataError(f"threads: {threads}, expected a whole number from 1 to {MOST_THREADS}. Correct it.")
+    if is_ensemble(model):
+        if min_score is not None or instances is not None:
+            raise DataError(
+                f"{model}: an ensemble has no instances to choose from, expected a Mask R-CNN. Leave out min_score and "
+                "instances (--min-score, --top1)."
+            )
+        from lesionseg.inference.ensemble import Ensemble
+
+        card, folder = EnsembleCard.read(model), Path(model)
+        members = []
+        for member in card.members:
+            weights = folder / member.checkpoint if member.checkpoint else None
+            members.append(_open_network(folder / member.model, weights, tta, engine, device, threads))
+        return Ensemble(card, members, model, tta)
     if model == OTSU_BLUE or is_mask_folder(model):
         if tta or min_score is not None or instances is not None:
             raise DataError(
@@ -75,10 +92,8 @@ def open_finder(
         from lesionseg.inference.mask_folder import MaskFolder
 
         return MaskFolder(model, findings)
-    from lesionseg.inference.network import Network
-
-    opened = _open_checkpoint(model, checkpoint, device, threads) if checkpoint else open_model(model, engine, threads)
-    return Network(opened, tta=tta, min_score=min_score, instances=instances)
+    choice = dict(min_score=min_score, instances=instances)
+    return _open_network(model, checkpoint, tta, engine, device, threads, **choice)
 
 
 def find_paths(
@@ -103,9 +118,17 @@ def find_paths(
         return config, checkpoint
     if checkpoint is not None:
         raise DataError(f"{model}: needs no checkpoint, but there is {checkpoint}, expected it alone. Leave it out.")
-    if model != OTSU_BLUE and not is_mask_folder(model):
+    if is_ensemble(model):
+        EnsembleCard.read(model).check_members(model)
+    elif model != OTSU_BLUE and not is_mask_folder(model):
         onnx_file(model)
     return model, None
+
+
+def check_predicting(model: str | PathLike) -> None:
+    """Raise DataError for what is no model: masks are a method that can be scored, but nothing is predicted by them."""
+    if model != OTSU_BLUE and not is_ensemble(model):
+        onnx_file(model)
 
 
 def pair_checkpoints(words: Sequence[str]) -> list[list[str]]:
@@ -151,8 +174,13 @@ def is_onnx(path: str | PathLike) -> bool:
 
 
 def is_mask_folder(path: str | PathLike) -> bool:
-    """Whether a path means masks from elsewhere: a folder that holds PNG files and no exported model."""
-    return Path(path).is_dir() and not is_onnx(path) and next(Path(path).rglob("*.png"), None) is not None
+    """Whether a path means masks from elsewhere: a folder that holds PNG files and no model."""
+    return (
+        Path(path).is_dir()
+        and not is_onnx(path)
+        and not is_ensemble(path)
+        and next(Path(path).rglob("*.png"), None) is not None
+    )
 
 
 def needs_no_config(path: str | PathLike) -> bool:
@@ -172,12 +200,17 @@ def what_computes(path: str | PathLike) -> str:
         import cv2
 
         return f"OpenCV {cv2.__version__}"
+    if is_ensemble(path):
+        return "those of each member of the ensemble"
     return f"{ONNXRUNTIME} {version(ONNXRUNTIME)}" if is_onnx(path) else "none: masks from elsewhere"
 
 
 def what_defines(path: str | PathLike) -> Path:
     """The file or folder whose bytes say what a path means, for a report: of a method, the module that it stands in."""
-    return Path(__file__).with_name("otsu.py") if path == OTSU_BLUE else Path(path)
+    if path == OTSU_BLUE:
+        return Path(__file__).with_name("otsu.py")
+    # Its folder may hold reports, too.
+    return Path(path) / CARD if is_ensemble(path) else Path(path)
 
 
 def onnx_file(path: str | PathLike) -> Path:
@@ -230,6 +263,21 @@ def _open_checkpoint(
     if device is not None:
         check_device(device)
     return TorchModel(Options(str(config)), checkpoint, device)
+
+
+def _open_network(
+    model: str | PathLike,
+    checkpoint: str | PathLike | None,
+    tta: bool,
+    engine: str,
+    device: str | None,
+    threads: int | None,
+    **choice: Any,
+) -> "Network":
+    from lesionseg.inference.network import Network
+
+    opened = _open_checkpoint(model, checkpoint, device, threads) if checkpoint else open_model(model, engine, threads)
+    return Network(opened, tta=tta, **choice)
 
 
 def check_device(device: str) -> None:

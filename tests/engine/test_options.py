@@ -134,6 +134,16 @@ def test_fewer_images_are_trained_on_alone(config):
     assert load("train_list=2018", config=config).train_dataloader.dataset.subset == dict(list_file="2018")
 
 
+@pytest.mark.parametrize("config", [MASK2FORMER, MASK_RCNN])
+def test_a_fold_is_validated_on(config):
+    plain, cfg = load(config=config), load("fold=folds.csv:2", config=config)
+    assert cfg.train_dataloader.dataset.subset == dict(fold="folds.csv:2")
+    assert cfg.val_dataloader.dataset.subset == dict(fold="folds.csv:2", held_out=True)
+    places = [*cfg.val_dataloader.dataset.data_prefix.values(), cfg.val_dataloader.dataset.get("ann_file", "")]
+    assert sum("training" in place for place in places) == len(list(filter(None, places))) >= 2
+    assert cfg.test_dataloader == plain.test_dataloader
+
+
 def test_the_shortest_training_is_its_warm_up():
     (scheduler,) = load("max_iters=1").param_scheduler
     assert (scheduler.begin, scheduler.end) == (0, 1)

@@ -1,11 +1,13 @@
-"""Training on fewer images than there are: a share of them, or those of a list."""
+"""Training on fewer images than there are: a share of them, those of a list, or those outside a fold."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lesionseg.data.lists import read_lines
 from lesionseg.data.names import listed_id
 from lesionseg.data.release.data_set_folder import read_groups_of
+from lesionseg.data.release.folds import read_folds
 from lesionseg.data.release.splits import shuffled_groups
 from lesionseg.errors import DataError, first_names
 
@@ -22,14 +24,18 @@ class Subset:
         fraction: share of the images, above 0 and at most 1. One group is taken at least.
         seed: another one draws other images.
         list_file: a text file with an id a line, in place of a share.
+        fold: a table of folds and the number of one, `folds.csv:2`, in place of a share: the images outside of it.
+        held_out: take the images in the fold, and not those outside.
 
     Raises:
-        DataError: these do not fit each other, or the fraction is none.
+        DataError: these do not fit each other, or the fraction or the fold is none.
     """
 
     fraction: float = 1.0
     seed: int = 0
     list_file: str | None = None
+    fold: str | None = None
+    held_out: bool = False
 
     def __post_init__(self) -> None:
         # True is a number, too.
@@ -42,6 +48,15 @@ class Subset:
             raise DataError(
                 f"train_list={self.list_file}: given beside train_fraction={self.fraction}, expected one of the two. "
                 "Leave one out."
+            )
+        if self.fold is not None and (self.list_file is not None or self.fraction < 1):
+            raise DataError(
+                f"fold={self.fold}: given beside train_list or train_fraction, expected one of these. Leave one out."
+            )
+        if self.fold is not None and not re.fullmatch(r".+:[0-9]+", str(self.fold)):
+            raise DataError(
+                f"fold={self.fold}: not usable, expected the table and the number of a fold, such as folds.csv:2. "
+                "Correct it."
             )
         if self.seed and self.fraction == 1:
             raise DataError(
@@ -73,9 +88,27 @@ class Subset:
             how = f"train_fraction={self.fraction}"
             how += f", train_fraction_seed={self.seed}" if self.seed else ""
             how += ", groups kept whole" if groups else ""
+        elif self.fold is not None:
+            chosen, how = self._of_fold(ids), f"fold={self.fold}, {'those in it' if self.held_out else 'the others'}"
         else:
             return list(ids), ""
         return [id for id in ids if id in chosen], f"{len(chosen)} of {len(ids)} images ({how})"
+
+    def _of_fold(self, ids: Sequence[str]) -> set[str]:
+        path, _, number = str(self.fold).rpartition(":")
+        folds = read_folds(path)
+        if differing := sorted({*ids} ^ {*folds}):
+            raise DataError(
+                f"{path}: {len(differing)} ids are in it or among the {len(ids)} training images, but not in both "
+                f"({first_names(differing)}), expected the same. Make the folds anew, or set data_root (--cfg-options "
+                "data_root=DIR)."
+            )
+        if int(number) not in folds.values():
+            raise DataError(
+                f"fold={self.fold}: no image is in that fold, expected a number from 0 to {max(folds.values())}. "
+                "Correct it."
+            )
+        return {id for id in ids if (folds[id] == int(number)) == self.held_out}
 
     def _listed(self, ids: Sequence[str]) -> set[str]:
         listed = {listed_id(line): None for line in read_lines(str(self.list_file))}
