@@ -167,7 +167,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
         return f"Two people agree by a mean Jaccard of {people.mean:.3f}."
     apart = means[MODEL_PERSON].scores["jaccard"] - means[PEOPLE].scores["jaccard"]
     low, high = interval(resampled_means(apart))
-    stands = "as well as" if low <= 0 <= high else "better than" if low > 0 else "worse than"
+    stands = "about as well as" if low <= 0 <= high else "better than" if low > 0 else "worse than"
     return (
         f"The model agrees with a person {stands} two people with each other: mean Jaccard "
         f"{means[MODEL_PERSON].estimate('jaccard').mean:.3f} and {people.mean:.3f}, {apart.mean():+.3f} apart "

@@ -122,7 +122,8 @@ class Network:
             numbers = {SCORE: float(found.scores.max(initial=0))}
         if masks:
             numbers[FLIPS] = mean_pairwise_dice(masks)
-        return replace(found, numbers=numbers, expected_jaccard=self.quality and self.quality.expected(numbers))
+        expected = self.quality.expected(numbers) if self.quality else None
+        return replace(found, numbers=numbers, expected_jaccard=expected)
 
     def _join_findings(self, views: Sequence[tuple[Prepared, list[np.ndarray]]], keep_scores: bool) -> Prediction:
         (first, outputs), *flipped = views

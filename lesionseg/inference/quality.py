@@ -52,8 +52,8 @@ def soft_dice(probability: np.ndarray, mask: np.ndarray) -> float:
         return 0.0
     inside = cv2.mean(probability, lesion)[0] * pixels
     # A byte a pixel, where a copy of the soft mask would take four.
-    counted = cv2.compare(probability, _GROUND, cv2.CMP_GT)
-    return 2 * inside / (cv2.mean(probability, counted)[0] * cv2.countNonZero(counted) + pixels)
+    counted = (probability > _GROUND).view(np.uint8)
+    return min(1.0, 2 * inside / (cv2.mean(probability, counted)[0] * cv2.countNonZero(counted) + pixels))
 
 
 def mean_pairwise_dice(masks: Sequence[np.ndarray]) -> float:
@@ -135,13 +135,13 @@ def quality_file(checkpoint: str | PathLike) -> Path:
 
 
 def read_quality(checkpoint: str | PathLike, sha256: str) -> dict[str, Any]:
-    """Read the maps that were fitted for a checkpoint, as `open_maps` takes them; none where none were.
+    """Read the maps that were fitted for a checkpoint, as `open_map` takes them; none where none were.
+
+    Those that were fitted for other weights, such as those of an earlier training, are left out with a note.
 
     Args:
         checkpoint: the file.
         sha256: of its bytes.
-
-    Those that were fitted for other weights, such as those of an earlier training, are left out with a note.
 
     Raises:
         DataError: the file beside it is damaged.

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 from drawn_models import CARD, semantic_model
-from helpers import MASK2FORMER, draw_pair, load_tool
+from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
 from predicted import table
-from small_networks import save_random_weights
+from small_networks import SEGFORMER, save_random_weights
 
 from lesionseg.evaluation.report_file import Report
 from lesionseg.inference import Segmenter
@@ -17,12 +17,29 @@ from lesionseg.pages.demo import look, view
 from lesionseg.pixels.masks import encode_mask
 from lesionseg.pixels.pictures import encode_jpeg
 
-test, predict = load_tool("test").main, load_tool("predict").main
+score, predict = load_tool("test").main, load_tool("predict").main
+
+
+# A tiny network, on images of 64x48 pixels.
+CONFIG = f"""
+{SEGFORMER.format(root=ROOT)}
+_resize = dict(type="Resize", scale=(64, 48), keep_ratio=True, interpolation="area")
+test_pipeline = [_resize if step["type"] == "Resize" else step for step in test_pipeline]
+test_dataloader["dataset"]["pipeline"] = test_pipeline
+tta_pipeline[1]["transforms"][0] = [_resize]
+"""
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_random_weights(MASK2FORMER, tmp_path_factory.mktemp("weights") / "random.pth")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text(CONFIG)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(config, tmp_path_factory):
+    return save_random_weights(config, tmp_path_factory.mktemp("weights") / "random.pth")
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +63,22 @@ def per_image(folder):
         return {row["id"]: row for row in csv.DictReader(file)}
 
 
-def test_from_the_fit_to_a_prediction(checkpoint, data, tmp_path, capsys):
-    arguments = [MASK2FORMER, str(checkpoint), "--split", "validation", "--cfg-options", f"data_root={data}"]
-    assert test([*arguments, "--work-dir", str(tmp_path / "fit"), "--fit-quality", "--tta"]) == 0
+def test_from_the_fit_to_a_prediction(config, checkpoint, data, tmp_path, capsys):
+    arguments = [config, str(checkpoint), "--split", "validation", "--cfg-options", f"data_root={data}"]
+    assert score([*arguments, "--work-dir", str(tmp_path / "fit"), "--fit-quality", "--tta"]) == 0
     printed = capsys.readouterr().out
     assert f"what may be expected of a mask is in {checkpoint.with_suffix('.quality.json')}" in printed
     assert "by the other images of these 20, in five folds" in printed
     fitted = per_image(tmp_path / "fit")
 
     # The next test has seen these images, and says so.
-    assert test([*arguments, "--work-dir", str(tmp_path / "again"), "--tta"]) == 0
+    assert score([*arguments, "--work-dir", str(tmp_path / "again"), "--tta"]) == 0
     assert (
         Report.read(tmp_path / "again").notes[-1].startswith("Expected Jaccards were fitted on 20 of these 20 images")
     )
 
     images = str(data / "images" / "validation")
-    assert predict([MASK2FORMER, str(checkpoint), images, "--out", str(tmp_path / "out"), "--tta"]) == 0
+    assert predict([config, str(checkpoint), images, "--out", str(tmp_path / "out"), "--tta"]) == 0
     printed = capsys.readouterr().out
     assert "masks have an expected Jaccard below 0.65" in printed
     again = per_image(tmp_path / "again")
@@ -75,19 +92,23 @@ def test_from_the_fit_to_a_prediction(checkpoint, data, tmp_path, capsys):
     assert len({row["flips"] for row in table(tmp_path / "out")}) > 10
 
     # Nothing was fitted for the image alone.
-    alone = Segmenter(MASK2FORMER, checkpoint).predict(draw_pair(0)[0])
+    alone = Segmenter(config, checkpoint).predict(draw_pair(0)[0])
     assert alone.expected_jaccard is None
     assert list(alone.numbers) == ["soft_dice"]
 
 
-def test_an_exported_model_is_judged(isic_folder, tmp_path):
+def test_an_exported_model_is_judged(isic_folder, tmp_path, capsys):
     image = next((isic_folder / "images/test").iterdir())
     curves = {"soft_dice": ((0.0, 1.0), (0.4, 0.4))}
     quality = {"alone": dict(curves=curves, fitted_on=[fingerprint(image)])}
     model = semantic_model(tmp_path / "model.onnx", replace(CARD, quality=quality))
-    arguments = [MASK2FORMER, str(model), "--work-dir", str(tmp_path / "w")]
-    assert test([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 0
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text(f"id,sex\n{image.stem},f\n")
+    arguments = [MASK2FORMER, str(model), "--work-dir", str(tmp_path / "w"), "--groups", str(metadata)]
+    assert score([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 0
     report = Report.read(tmp_path / "w")
+    assert {name: group["images"] for name, group in report.groups["sex"].items()} == {"f": 1, "unknown": 4}
+    assert "too small" in capsys.readouterr().out
     assert report.notes == ["Expected Jaccards were fitted on 1 of these 5 images: on them they are optimistic."]
     assert {row["expected_jaccard"] for row in per_image(tmp_path / "w").values()} == {"0.4"}
     assert json.loads((tmp_path / "w/report.json").read_text())["failures"]["images"] == 5
@@ -104,10 +125,10 @@ def test_an_exported_model_is_judged(isic_folder, tmp_path):
         ("otsu-blue", "otsu-blue: --fit-quality writes beside a checkpoint, expected a .pth file"),
     ],
 )
-def test_what_cannot_be_fitted_is_told(model, error, checkpoint, isic_folder, tmp_path, capsys):
+def test_what_cannot_be_fitted_is_told(model, error, config, checkpoint, isic_folder, tmp_path, capsys):
     model = str(checkpoint) if model == "checkpoint" else model
-    arguments = [MASK2FORMER, model, "--split", "validation", "--work-dir", str(tmp_path / "w"), "--fit-quality"]
-    assert test([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
+    arguments = [config, model, "--split", "validation", "--work-dir", str(tmp_path / "w"), "--fit-quality"]
+    assert score([*arguments, "--cfg-options", f"data_root={isic_folder}"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert error in line
     assert not (tmp_path / "w").exists()
@@ -115,6 +136,6 @@ def test_what_cannot_be_fitted_is_told(model, error, checkpoint, isic_folder, tm
 
 def test_test_images_are_not_for_the_fit(capsys):
     with pytest.raises(SystemExit) as ended:
-        test([MASK2FORMER, "a.pth", "--fit-quality"])
+        score([MASK2FORMER, "a.pth", "--fit-quality"])
     assert ended.value.code == 2
     assert "--fit-quality needs images that are not scored later" in capsys.readouterr().err
