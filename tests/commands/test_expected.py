@@ -20,10 +20,10 @@ from lesionseg.pixels.pictures import encode_jpeg
 score, predict = load_tool("test").main, load_tool("predict").main
 
 
-# A tiny network, on images of 64x48 pixels.
+# A tiny network, on images as they are: enlarged, one that is flipped first differs from one that is flipped after.
 CONFIG = f"""
 {SEGFORMER.format(root=ROOT)}
-_resize = dict(type="Resize", scale=(64, 48), keep_ratio=True, interpolation="area")
+_resize = dict(type="Resize", scale=(48, 36), keep_ratio=True, interpolation="area")
 test_pipeline = [_resize if step["type"] == "Resize" else step for step in test_pipeline]
 test_dataloader["dataset"]["pipeline"] = test_pipeline
 tta_pipeline[1]["transforms"][0] = [_resize]

@@ -199,7 +199,7 @@ def test_the_tool_trains_joins_and_says_where(isic_folder, tmp_path, monkeypatch
     assert f"on 3 folds of 6 images, and scored them on the 5 of test; scores.csv and ensemble/ are in {out}" in printed
     assert len((out / "folds.csv").read_text().splitlines()) == 7
     faults = {
-        ("--seed", "1"): "folds.csv: other folds than those of now",
+        ("--seed", "2"): "folds.csv: other folds than those of now",
         ("--job", "3"): "--job 3: no such training, expected a number from 0 to 2",
         ("--cfg-options", f"data_root={isic_folder}", "train_fraction=0.5"): "chooses training images",
         ("--cfg-options", f"data_root={tmp_path}"): "no such file or folder",
