@@ -259,10 +259,14 @@ def test_quickstart_runs_the_tools_of_a_user_and_prints_their_commands(commands,
     assert "mean Dice 0.910" in printed
 
 
-def test_quickstart_on_a_release_without_test_split_scores_its_validation(commands, tmp_path):
+@pytest.mark.parametrize("installed", [False, True])
+def test_quickstart_on_a_release_without_test_split_scores_its_validation(commands, tmp_path, monkeypatch, installed):
+    monkeypatch.setattr("lesionseg.commands.quickstart.has_imagenet_weights", lambda: installed)
     draw_release_folder(tmp_path / "release", training=1, validation=1)
     assert load_tool("quickstart").main(["--data", str(tmp_path / "release"), "--work-dir", str(tmp_path / "w")]) == 0
     assert [command[0].rsplit("/", 1)[-1] for command in commands] == ["convert_isic.py", "train.py", "test.py"]
+    assert ("effnet" in commands[1][1]) == installed
+    assert Path(commands[1][1]).is_file()
     assert "--split validation" in " ".join(commands[-1])
 
 

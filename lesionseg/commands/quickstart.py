@@ -8,16 +8,20 @@ from pathlib import Path
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
+from lesionseg.models.imagenet import has_imagenet_weights
 from lesionseg.shipped import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = shipped("configs") / "mask2former"
 PHANTOM_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-300i_phantom-128x128.py"
 ISIC_CONFIG = CONFIGS / "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py"
+PRETRAINED_CONFIG = CONFIGS / "mask2former_effnet-lite0_1xb8-albu-2000i_isic2018-128x128.py"
 
 
 def quickstart(release: Path | None, work_dir: Path, verbose: bool = False) -> None:
-    """Draw or take a release, convert it, train a small Mask2Former from scratch, and score it on unseen images.
+    """Draw or take a release, convert it, train a small Mask2Former, and score it on unseen images.
+
+    On phantoms it starts from scratch, and on a release from ImageNet weights where the extra `pretrained` is there.
 
     Args:
         release: an ISIC release, archives or folders; None draws phantoms.
@@ -29,7 +33,10 @@ def quickstart(release: Path | None, work_dir: Path, verbose: bool = False) -> N
     """
     if release:
         _check_splits(release)
-    data, model, config = work_dir / "data", work_dir / "model", ISIC_CONFIG if release else PHANTOM_CONFIG
+    data, model = work_dir / "data", work_dir / "model"
+    config = PHANTOM_CONFIG
+    if release:
+        config = PRETRAINED_CONFIG if has_imagenet_weights() else ISIC_CONFIG
     source = release or work_dir / "release"
     if not source.exists():
         _run("draw_phantoms.py", source)

