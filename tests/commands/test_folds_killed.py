@@ -1,4 +1,4 @@
-"""Folds that are really trained, and killed at any moment."""
+"""Folds that are really trained, and killed at any moment; only with KILLS in the environment."""
 
 import os
 import signal
@@ -29,6 +29,7 @@ def command(isic_folder, work_dir):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("KILLS" not in os.environ, reason="it takes minutes: KILLS=5 in the environment")
 def test_killed_five_times_it_ends_with_the_same_table(isic_folder, tmp_path, capsys):
     # One thread: with several, sums are rounded in another order.
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
