@@ -89,7 +89,6 @@ def test_from_the_fit_to_a_prediction(config, checkpoint, data, tmp_path, capsys
             assert float(row[name]) == pytest.approx(float(own[name]), abs=2e-3), (row["id"], name)
         assert own["soft_dice"] == fitted[row["id"]]["soft_dice"]
         assert int(row["doubtful"]) == (float(row["expected_jaccard"]) < 0.65)
-    assert len({row["flips"] for row in table(tmp_path / "out")}) > 10
 
     # Nothing was fitted for the image alone.
     alone = Segmenter(config, checkpoint).predict(draw_pair(0)[0])
