@@ -116,9 +116,14 @@ def _similar(
                 found.append(((one, other), similarity))
         return found
 
+    # Not at the top: only an audit needs it.
+    from threadpoolctl import threadpool_limits
+
     chunks = [candidates[start : start + _AT_ONCE] for start in range(0, len(candidates), _AT_ONCE)]
-    for found in map_files(compare, chunks, f"comparing {len(candidates):,} pairs, by {_AT_ONCE}:", workers):
-        yield from found
+    # Their matrices are small: several threads of BLAS for each, besides ours, take four times as long.
+    with threadpool_limits(1, "blas"):
+        for found in map_files(compare, chunks, f"comparing {len(candidates):,} pairs, by {_AT_ONCE}:", workers):
+            yield from found
 
 
 def _repeated(keys: Iterable[Hashable]) -> list[tuple[int, int]]:

@@ -93,11 +93,11 @@ def find_similarity(one: Features, other: Features) -> Similarity | None:
         True
     """
     best = None
-    for mirrored, own in ((False, one), (True, mirror(one))):
-        likely = _fit(_strongest(own), _strongest(other), mirrored)
+    for mirrored in (False, True):
+        likely = _fit(_strongest(one), _strongest(other), mirrored)
         if likely is None or likely.inliers < _LEAST_OF_STRONGEST:
             continue
-        fitted = _fit(own, other, mirrored)
+        fitted = _fit(one, other, mirrored)
         if fitted and fitted.inliers >= LEAST_INLIERS and (best is None or fitted.inliers > best.inliers):
             best = fitted
     return best
@@ -110,6 +110,8 @@ def _strongest(features: Features) -> Features:
 def _fit(one: Features, other: Features, mirrored: bool) -> Similarity | None:
     if min(len(one.points), len(other.points)) < 2:
         return None
+    if mirrored:
+        one = mirror(one)
     likeness = _units(one.descriptors) @ _units(other.descriptors).T
     rows = np.arange(len(likeness))
     nearest = likeness.argmax(1)
