@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
@@ -133,6 +133,12 @@ def real_path(path: str | PathLike) -> Path:
     `Path.resolve` ends in a RuntimeError there, up to Python 3.12.
     """
     return Path(os.path.realpath(path))
+
+
+def folder_around(path: str | PathLike, folders: Iterable[str | PathLike]) -> str | PathLike | None:
+    """The nearest of some folders that a path lies in, or is, through all links; None where it is in none."""
+    place, named = real_path(path), {real_path(folder): folder for folder in folders}
+    return next((named[each] for each in (place, *place.parents) if each in named), None)
 
 
 def final_path(path: str | PathLike) -> Path:

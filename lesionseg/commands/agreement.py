@@ -10,7 +10,7 @@ from shutil import get_terminal_size
 from lesionseg.cli import check_folder, check_once
 from lesionseg.data.scored_masks import Truth, match_ids, open_systems
 from lesionseg.errors import DataError
-from lesionseg.files import lock_folder, real_path, scratch_folder, write_bytes, write_text
+from lesionseg.files import folder_around, lock_folder, scratch_folder, write_bytes, write_text
 
 TABLE, PER_IMAGE, PICTURE = "agreement.csv", "per_image.csv", "agreement.png"
 
@@ -93,9 +93,7 @@ def run_agreement(job: Job) -> None:
 def _check_out(out: Path, folders: Sequence[Path]) -> None:
     """Raise DataError where results would lie among masks, or a file is in their place."""
     check_folder(out, "--out")
-    inputs = {real_path(folder): folder for folder in folders}
-    place = real_path(out)
-    if above := next((folder for folder in (place, *place.parents) if folder in inputs), None):
+    if around := folder_around(out, folders):
         raise DataError(
-            f"{out}: results would lie in {inputs[above]}, expected a folder apart from masks. Choose another --out."
+            f"{out}: results would lie in {around}, expected a folder apart from masks. Choose another --out."
         )

@@ -10,7 +10,7 @@ from lesionseg.cli import check_once
 from lesionseg.data.release.data_set_folder import GROUPS, whole_folder
 from lesionseg.data.twins.listing import Photograph, find_photographs
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import real_path, write_text, written_path
+from lesionseg.files import folder_around, write_text, written_path
 from lesionseg.models.imagenet import has_imagenet_weights
 from lesionseg.tables import csv_text
 
@@ -65,11 +65,10 @@ def run_audit(
 
 def _check_apart(out: Path, photographs: Sequence[Photograph]) -> None:
     """Raise DataError where a later audit would take the contact sheet for an image."""
-    for folder in dict.fromkeys(photograph.searched for photograph in photographs):
-        if real_path(out).is_relative_to(real_path(folder)):
-            raise DataError(
-                f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose another --out."
-            )
+    if around := folder_around(out, {photograph.searched for photograph in photographs}):
+        raise DataError(
+            f"{out}: lies in {around}, which is searched for images, expected a folder apart. Choose another --out."
+        )
 
 
 def _check_installed(embeddings: bool) -> None:

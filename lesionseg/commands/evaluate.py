@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lesionseg.cli import check_folder, check_once
 from lesionseg.data.scored_masks import Truth, match_ids, open_systems, open_truth
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import lock_folder, real_path, scratch_folder, write_bytes, write_text
+from lesionseg.files import folder_around, lock_folder, scratch_folder, write_bytes, write_text
 from lesionseg.inference.inputs import find_inputs
 
 if TYPE_CHECKING:
@@ -114,13 +114,10 @@ def _check_out(job: Job, truth: Truth, names: Sequence[str]) -> None:
 
     check_no_test(job.out)
     step = "Choose another --out."
-    inputs = {real_path(folder): folder for folder in (truth.place, *job.systems)}
     faults = []
     for target in (job.out, *(job.out / name for name in names)):
-        place = real_path(target)
-        above = next((folder for folder in (place, *place.parents) if folder in inputs), None)
-        if above:
-            faults.append(f"{target}: results would lie in {inputs[above]}, expected a folder apart from masks. {step}")
+        if around := folder_around(target, (truth.place, *job.systems)):
+            faults.append(f"{target}: results would lie in {around}, expected a folder apart from masks. {step}")
         elif target.exists() and not target.is_dir():
             faults.append(f"{target}: a file, expected a folder for the results. {step}")
         elif target != job.out and (target / REPORT).exists():

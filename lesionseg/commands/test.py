@@ -38,7 +38,7 @@ from lesionseg.evaluation.lesion_metric import LesionMetric
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
-from lesionseg.files import real_path
+from lesionseg.files import folder_around
 from lesionseg.inference import finder_model  # noqa: F401  Registers the model of `_use_finder`.
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 from lesionseg.inference.postprocess import PostProcessing
@@ -253,11 +253,10 @@ def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) ->
 def _check_apart(dataset: dict, model: str, results: dict[str, str | None]) -> None:
     """Raise DataError where results would lie among, or replace, the images and masks that are scored."""
     prefixes = [prefix for prefix in (dataset.get("data_prefix") or {}).values() if prefix]
-    inputs = [real_path(Path(dataset.get("data_root") or "", prefix)) for prefix in prefixes]
-    inputs += [real_path(model)] if model != OTSU_BLUE and Path(model).is_dir() else []
+    inputs = [Path(dataset.get("data_root") or "", prefix) for prefix in prefixes]
+    inputs += [Path(model)] if model != OTSU_BLUE and Path(model).is_dir() else []
     for flag, folder in results.items():
-        place = real_path(folder) if folder else None
-        if place and any(each in (place, *place.parents) for each in inputs):
+        if folder and folder_around(folder, inputs):
             raise DataError(f"{folder}: holds what is scored, expected a folder for results. Choose another {flag}.")
 
 

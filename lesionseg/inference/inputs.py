@@ -9,7 +9,7 @@ from pathlib import Path
 from lesionseg.data.names import PICTURE_SUFFIXES, image_id, is_foreign, is_photograph, left_out, mask_file, plain
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import real_path
+from lesionseg.files import folder_around, real_path
 
 MASK = mask_file("")
 
@@ -50,12 +50,11 @@ class Inputs:
         """
         if out.exists() and not out.is_dir():
             raise DataError(f"{out}: a file, expected a folder to write to. Choose another {flag}.")
-        for folder in self.folders:
-            if real_path(out).is_relative_to(real_path(folder)):
-                raise DataError(
-                    f"{out}: lies in {folder}, which is searched for images, expected a folder apart. Choose "
-                    f"another {flag}."
-                )
+        if around := folder_around(out, self.folders):
+            raise DataError(
+                f"{out}: lies in {around}, which is searched for images, expected a folder apart. Choose "
+                f"another {flag}."
+            )
 
     def among(self, paths: Iterable[Path]) -> list[str]:
         """Those of some paths that are the images themselves, so that writing there would replace them."""
