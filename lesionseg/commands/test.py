@@ -266,14 +266,15 @@ def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
         cfg[key] = None
     cfg.load_from, cfg.resume = None, False
     cfg.custom_hooks = [dict(type="FitHook")]
+    # MMEngine puts that of the top level into whatever it builds: in test-time flips, it would replace the network's.
+    if preprocessor := cfg.pop("data_preprocessor", None):
+        cfg.model.setdefault("data_preprocessor", preprocessor)
     if needs_no_config(model):
         return _use_finder(cfg, config, model, tta)
     cfg.load_from = model
     if tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-        # MMEngine would put it in the place of the model's own.
-        cfg.pop("data_preprocessor", None)
     return operators_in_use()
 
 
@@ -282,7 +283,6 @@ def _use_finder(cfg: Config, config: str, path: str, tta: bool) -> str:
     dataset = cfg.test_dataloader.dataset
     findings = dataset.get("findings", ())
     cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta, findings=findings)
-    cfg.data_preprocessor = None
     resize = resizing_step(cfg, config)
     dataset.pipeline = [step for step in dataset.pipeline if step is not resize]
     return what_computes(path)
