@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from lesionseg.data.lists import read_table
+from lesionseg.data.names import listed_id
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.compare import COMPARED, Estimate
 from lesionseg.evaluation.meanings import words
@@ -171,8 +172,7 @@ def _numbers(values: set[str]) -> bool:
 
 def _id(name: str) -> str:
     """An id without its folders and without what a column of file names has behind it."""
-    name = PurePosixPath(name).name
-    return name.rpartition(".")[0] if name.lower().endswith((".jpg", ".jpeg", ".png")) else name
+    return PurePosixPath(listed_id(name)).name
 
 
 def score_groups(table: Sequence[ImageResult], labels: Mapping[str, Sequence[str]]) -> Groups:
