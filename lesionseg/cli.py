@@ -156,12 +156,20 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the tools that run a config, in a work_dir and on any number of processes, share."""
     add_config_arguments(parser)
     parser.add_argument("--work-dir", metavar="DIR", type=path, help="where results go (default: work_dirs/<config>)")
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how processes were started"
-    )
+    add_launcher(parser)
     add_verbose(parser)
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+
+
+def add_launcher(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the flag that says that this process is one of several."""
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="how the processes of a run were started that share it: by torchrun, srun or mpirun",
+    )
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:

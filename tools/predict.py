@@ -10,6 +10,7 @@ from pathlib import Path
 from lesionseg.cli import (
     EXIT_DONE,
     EXIT_FAILED,
+    add_launcher,
     add_mask_arguments,
     amount,
     name,
@@ -20,6 +21,7 @@ from lesionseg.cli import (
     threads,
     tool,
 )
+from lesionseg.engine.processes import Processes, join_processes
 from lesionseg.engine.screen import announce
 from lesionseg.engine.work_dir import config_path
 from lesionseg.inference.ensemble_card import is_ensemble
@@ -45,17 +47,24 @@ their numbers as grays (0 = none), and instances.json, a COCO file with polygons
 Of a model that tells several findings apart, each finding has a folder of its own in OUT with its masks.
 An id is the path of an image below its INPUT without suffix, so sub-folders are kept.
 A run that was ended before its end is taken up where it was when it is started again.
+Started by torchrun or srun with --launcher, its processes share the images out, and one makes the tables of all.
 """
 
 
 @tool
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
-    inputs = find_inputs(args.inputs)
-    args.model, args.checkpoint = find_paths(args.model, args.checkpoint)
-    if not args.checkpoint:
-        check_predicting(args.model)
-    announce(args.model)
+    processes = join_processes(args.launcher)
+    try:
+        return _predict(args, processes)
+    finally:
+        processes.leave()
+
+
+def _predict(args: argparse.Namespace, processes: Processes) -> int:
+    inputs = processes.first(lambda: find_inputs(args.inputs))
+    args.model, args.checkpoint = processes.first(lambda: _find_model(args.model, args.checkpoint))
+    announce(args.model, args.launcher)
     from lesionseg.commands.crops import MARGIN, Crops
     from lesionseg.commands.outputs import Outputs
     from lesionseg.commands.predict import predict_files
@@ -71,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.crops:
         crops = Crops(Path(args.crops), MARGIN if args.crop_margin is None else args.crop_margin, args.mask_crops)
     outputs = Outputs(Path(args.out), args.overlay, args.probability, args.heatmap, crops=crops)
-    outputs.check(inputs, args.overwrite)
+    processes.first(lambda: outputs.check(inputs, args.overwrite))
     segmenter = Segmenter(
         args.model,
         args.checkpoint,
@@ -80,19 +89,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         min_score=args.min_score,
         instances="top1" if args.top1 else None,
         engine=args.engine or ONNXRUNTIME,
-        device=args.device,
-        threads=args.threads,
+        device=args.device or processes.device,
+        threads=args.threads or processes.threads,
     )
     name = segmenter.lesion_name
     of_instances = segmenter.finder.task == INSTANCES
     if segmenter.findings or of_instances:
         outputs = replace(outputs, findings=segmenter.findings, category=name if of_instances else "")
-        outputs.check(inputs, args.overwrite)
-    for note in inputs.notes:
+        processes.first(lambda: outputs.check(inputs, args.overwrite))
+    for note in inputs.notes if processes.is_first else ():
         print(f"note: {note}", file=sys.stderr)
-    predicted = predict_files(
-        segmenter, inputs.images, outputs, args.batch_size, args.overwrite, args.max_pixels or MAX_PIXELS
-    )
+    max_pixels = args.max_pixels or MAX_PIXELS
+    predicted = predict_files(segmenter, inputs.images, outputs, args.batch_size, args.overwrite, max_pixels, processes)
+    if not processes.is_first:
+        return EXIT_DONE
     rows, faults = predicted.rows, predicted.faults
     if rows:
         settings = dict(segmenter.settings(), model=args.checkpoint or args.model)
@@ -122,6 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         + (f"; {predicted.crops} crops and crops.csv in {args.crops}" if crops else "")
     )
     return EXIT_FAILED if faults else EXIT_DONE
+
+
+def _find_model(model: str, checkpoint: str | None) -> tuple[str | os.PathLike, str | os.PathLike | None]:
+    found = find_paths(model, checkpoint)
+    if not found[1]:
+        check_predicting(found[0])
+    return found
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -168,6 +185,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     _add_crop_arguments(parser.add_argument_group("crops"))
     _add_model_arguments(parser.add_argument_group("model"))
+    add_launcher(parser)
     add_mask_arguments(parser)
     args = parser.parse_intermixed_args(argv)
     args.checkpoint = None

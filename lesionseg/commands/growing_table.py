@@ -12,7 +12,8 @@ from lesionseg.files import write_text
 from lesionseg.tables import csv_text
 
 Row = TypeVar("Row")
-_DIGITS = 6
+# After the point, in all tables of a run.
+DIGITS = 6
 
 
 class GrowingTable(Generic[Row]):
@@ -38,16 +39,20 @@ class GrowingTable(Generic[Row]):
             self._file.write(text)
             self._file.flush()
 
+    def leave(self) -> None:
+        """End with the rows as they were added."""
+        self._file.close()
+
     def close(self, rows: Iterable[Row] | None) -> None:
         """End with these rows, in their order; with None, the file goes."""
-        self._file.close()
+        self.leave()
         if rows is None:
             self.path.unlink(missing_ok=True)
         else:
             write_text(self.path, self._text(rows))
 
     def _text(self, rows: Iterable[Row]) -> str:
-        return csv_text([field.name for field in fields(self._kind)], map(asdict, rows), _DIGITS)  # type: ignore[arg-type]
+        return csv_text([field.name for field in fields(self._kind)], map(asdict, rows), DIGITS)  # type: ignore[arg-type]
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from lesionseg import __version__
+from lesionseg.commands.growing_table import DIGITS
 from lesionseg.data.coco.lists import lists_text, to_line
 from lesionseg.files import write_text
 from lesionseg.inference.finder import Prediction
@@ -22,7 +23,6 @@ from lesionseg.tables import csv_text
 INSTANCE_TABLE, INSTANCE_COCO = "instances.csv", "instances.json"
 # Beside them until all images are in: the rows with their annotations, as they come.
 INSTANCES_UNFINISHED = "instances.unfinished.csv"
-_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,17 @@ def write_instances(
     header = [field.name for field in fields(InstanceRow)]
     found = [row for id in images for row in rows.get(id, ())]
     table = [{name: value for name, value in asdict(row).items() if name in header} for row in found]
-    write_text(folder / INSTANCE_TABLE, csv_text(header, table, _DIGITS))
+    write_text(folder / INSTANCE_TABLE, csv_text(header, table, DIGITS))
     numbers = {id: number for number, id in enumerate(images, 1)}
     annotations = (
-        dict(id=number, image_id=numbers[row.id], category_id=1, **json.loads(row.annotation), score=row.score)
+        # As in the table, so that a run that was taken up gives the same file as one that was not.
+        dict(
+            id=number,
+            image_id=numbers[row.id],
+            category_id=1,
+            **json.loads(row.annotation),
+            score=round(row.score, DIGITS),
+        )
         for number, row in enumerate(found, 1)
     )
     lists = dict(

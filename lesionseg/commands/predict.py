@@ -15,7 +15,8 @@ import numpy as np
 from lesionseg.cli import describe_unforeseen, one_line, progress
 from lesionseg.commands.instances import annotate, find_regions
 from lesionseg.commands.outputs import Outputs
-from lesionseg.commands.predictions import PredictionTable, Row, describe, open_table
+from lesionseg.commands.predictions import PredictionTable, Row, describe, open_share, open_table
+from lesionseg.engine.processes import Processes
 from lesionseg.errors import DataError, ModelError, is_out_of_memory
 from lesionseg.files import clear_scratch, lock_folder, write_bytes
 from lesionseg.inference.finder import Image, Prediction
@@ -60,6 +61,7 @@ def predict_files(
     batch_size: int = 1,
     overwrite: bool = False,
     max_pixels: int = MAX_PIXELS,
+    processes: Processes = Processes(),  # noqa: B008
 ) -> Predicted:
     """Predict images and write their outputs and the tables of them, each file whole or not at all.
 
@@ -74,10 +76,14 @@ def predict_files(
         batch_size: images in one run of the model, less where they are large.
         overwrite: predict all, whatever an earlier run has left.
         max_pixels: of an image; a larger one is a fault.
+        processes: that all call this and share the images out; the first one makes the tables of all.
+
+    Returns:
+        what came of the run; in other processes than the first one, of their share.
 
     Raises:
         DataError: another run writes into the folder, or an earlier one that was ended had other images or settings;
-            or, a ModelError, the model itself fails before it has predicted anything.
+            or, a ModelError, the model itself fails before it has predicted anything; or another process has ended.
         OSError: the outputs cannot be written.
     """
     crops = outputs.crops
@@ -89,34 +95,50 @@ def predict_files(
         run["crops"] = crops.settings()
     parts = [part for image in images for part in outputs.parts(image)]
     with ExitStack() as stack:
-        stack.enter_context(lock_folder(outputs.folder, "predict"))
-        if crops:
-            stack.enter_context(lock_folder(crops.folder, "crops"))
-        table = stack.enter_context(
-            open_table(outputs.folder, run, parts, outputs.endings, crops, outputs.category, overwrite)
-        )
-        rest = [image for image in images if any(part.id not in table.rows for part in outputs.parts(image))]
-        _clear(images, outputs, rest)
-        if table.rows:
-            print(
-                f"note: {len(images) - len(rest)} of {len(images)} images were predicted by an earlier run and are "
-                "taken over; --overwrite predicts all again",
-                file=sys.stderr,
+
+        def begin() -> list[Input]:
+            """Open the table of the run, and find what is not in it."""
+            stack.enter_context(lock_folder(outputs.folder, "predict"))
+            if crops:
+                stack.enter_context(lock_folder(crops.folder, "crops"))
+            table = stack.enter_context(
+                open_table(outputs.folder, run, parts, outputs.endings, crops, outputs.category, overwrite)
             )
+            tables.append(table)
+            rest = [image for image in images if any(part.id not in table.rows for part in outputs.parts(image))]
+            _clear(images, outputs, rest)
+            if table.rows:
+                print(
+                    f"note: {len(images) - len(rest)} of {len(images)} images were predicted by an earlier run and are "
+                    "taken over; --overwrite predicts all again",
+                    file=sys.stderr,
+                )
+            return rest
+
+        tables: list[PredictionTable] = []
+        rest = processes.share(processes.first(begin))
+        if not processes.is_first:
+            share = open_share(outputs.folder, crops, outputs.category, processes.rank)
+            tables.append(stack.enter_context(share))
+        (table,) = tables
         faults = _Faults(predicted=bool(table.rows))
         pool = ThreadPoolExecutor(_THREADS)
         try:
             with quiet_opencv():
                 found = _predict_all(segmenter, rest, batch_size, max_pixels, pool, faults)
-                for _ in progress(_write_behind(found, outputs, table, pool, faults), len(rest), "predicting"):
+                done = _write_behind(found, outputs, table, pool, faults)
+                for _ in progress(done, len(rest), "predicting") if processes.is_first else done:
                     pass
         finally:
             pool.shutdown(cancel_futures=True)
+        if told := processes.gather(faults.told):
+            faults.told = [fault for of_process in told for fault in of_process]
+            table.take_in(parts)
         table.finished = not faults.told
-        done = [part.id for part in parts if part.id in table.rows]
-        instances = sum(len(table.instances.get(id, [])) for id in done)
-        cut = sum(len(table.crops.get(id, [])) for id in done)
-        return Predicted([table.rows[id] for id in done], instances, cut, faults.told)
+        ids = [part.id for part in parts if part.id in table.rows]
+        instances = sum(len(table.instances.get(id, [])) for id in ids)
+        cut = sum(len(table.crops.get(id, [])) for id in ids)
+        return Predicted([table.rows[id] for id in ids], instances, cut, faults.told)
 
 
 def _clear(images: Sequence[Input], outputs: Outputs, rest: Sequence[Input]) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -104,7 +104,7 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
 
 
 class PredictionTable:
-    """The tables of a run that is going on; see `open_table`.
+    """The tables of a run that is going on, or of one of its processes; see `open_table` and `open_share`.
 
     Attributes:
         rows: by image id, those of an earlier run that this one takes up, and what was added.
@@ -113,19 +113,19 @@ class PredictionTable:
         finished: whether the run has come to its end with every image in it.
     """
 
-    def __init__(self, folder: Path, crops: Crops | None, category: str, earlier: "Earlier") -> None:
+    def __init__(self, folder: Path, crops: Crops | None, category: str, earlier: "Earlier", process: int = 0) -> None:
         self.rows = dict(earlier.rows)
         self.crops = dict(earlier.crops)
         self.instances = dict(earlier.instances)
         self.finished = False
-        self._folder, self._category = folder, category
-        self._rows = GrowingTable(folder / TABLE, Row, self.rows.values())
-        self._crops = GrowingTable(crops.folder / CROP_TABLE, CropRow, chain(*self.crops.values())) if crops else None
+        self._folder, self._cut, self._category = folder, crops, category
+        files = _files(folder, self._cut, process)
+        self._rows = GrowingTable(files.rows, Row, self.rows.values())
+        self._crops = GrowingTable(files.crops, CropRow, chain(*self.crops.values())) if files.crops else None
         self._instances = None
         if category:
-            rows = chain(*self.instances.values())
-            self._instances = GrowingTable(folder / INSTANCES_UNFINISHED, AnnotatedRow, rows)
-            for name in (INSTANCE_TABLE, INSTANCE_COCO):
+            self._instances = GrowingTable(files.instances, AnnotatedRow, chain(*self.instances.values()))
+            for name in (INSTANCE_TABLE, INSTANCE_COCO) if process == 0 else ():
                 (folder / name).unlink(missing_ok=True)
 
     def add(self, row: Row, crops: Sequence[CropRow], instances: Sequence[AnnotatedRow]) -> None:
@@ -138,6 +138,20 @@ class PredictionTable:
             self.instances[row.id] = list(instances)
         self._rows.add([row])
         self.rows[row.id] = row
+
+    def take_in(self, images: Iterable[Input]) -> None:
+        """Add what the other processes of the run have written of these images."""
+        asked = _by_written_name(images)
+        for files in _shares(self._folder, self._cut):
+            for row, crops, instances in _read_tables(files, self._category, asked):
+                self.add(row, crops, instances)
+        _remove_shares(self._folder, self._cut)
+
+    def leave(self) -> None:
+        """Let the rows stand as they were added."""
+        for table in (self._rows, self._crops, self._instances):
+            if table:
+                table.leave()
 
     def close(self, ids: Iterable[str]) -> None:
         """Set the rows in the order of these ids; nothing is left where there are none."""
@@ -153,12 +167,40 @@ class PredictionTable:
                 write_instances(self._folder, images, self.instances, self._category)
 
 
+class _Files(NamedTuple):
+    """Where a process of a run writes its rows."""
+
+    rows: Path
+    crops: Path | None
+    instances: Path
+
+
+def _files(folder: Path, crops: Crops | None, process: int) -> _Files:
+    """The tables of a process: the first one's are those of the run, the others' stand beside them until its end."""
+    names = [TABLE, CROP_TABLE, INSTANCES_UNFINISHED]
+    if process:
+        names = [f"{name.partition('.')[0]}.unfinished.{process}.csv" for name in names]
+    return _Files(folder / names[0], crops.folder / names[1] if crops else None, folder / names[2])
+
+
+def _shares(folder: Path, crops: Crops | None) -> list[_Files]:
+    """The tables of all processes but the first one that have left some."""
+    numbers = [int(path.suffixes[-2][1:]) for path in folder.glob("predictions.unfinished.*[0-9].csv")]
+    return [_files(folder, crops, number) for number in sorted(numbers)]
+
+
+def _remove_shares(folder: Path, crops: Crops | None) -> None:
+    for file in chain(*_shares(folder, crops)):
+        if file:
+            file.unlink(missing_ok=True)
+
+
 class Earlier(NamedTuple):
     """What an earlier run has left, by image id; see `PredictionTable`."""
 
-    rows: Mapping[str, Row] = {}
-    crops: Mapping[str, list[CropRow]] = {}
-    instances: Mapping[str, list[AnnotatedRow]] = {}
+    rows: dict[str, Row]
+    crops: dict[str, list[CropRow]]
+    instances: dict[str, list[AnnotatedRow]]
 
 
 def _coco_image(row: Row) -> dict[str, str | int]:
@@ -192,13 +234,15 @@ def open_table(
         DataError: an earlier run that was ended had other images or settings.
         OSError: the table cannot be written.
     """
-    earlier = Earlier()
+    earlier = Earlier({}, {}, {})
     if not overwrite and is_unfinished(folder):
         earlier = _take_up(folder, run, images, endings, crops, category)
     write_text(folder / UNFINISHED, json.dumps(run, indent=2) + "\n")
     table = None
     try:
         table = PredictionTable(folder, crops, category, earlier)
+        # What other processes have left stands in it now, or is not wanted.
+        _remove_shares(folder, crops)
         yield table
     finally:
         if table is not None:
@@ -207,6 +251,23 @@ def open_table(
             (folder / TABLE).unlink(missing_ok=True)
         if table is None or not table.rows or table.finished:
             (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_share(folder: Path, crops: Crops | None, category: str, process: int) -> Iterator[PredictionTable]:
+    """Begin the table of another process of a run than the first; see `open_table`.
+
+    It stays when the block ends: the first process takes it in, or else the next run, if this one has no end.
+
+    Args:
+        folder, crops, category: as for `open_table`.
+        process: its number, from 1.
+    """
+    table = PredictionTable(folder, crops, category, Earlier({}, {}, {}), process)
+    try:
+        yield table
+    finally:
+        table.leave()
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -238,32 +299,46 @@ def _take_up(
             f"{folder}: holds a run that was ended before its end, with other settings ({first_names(changed)}), "
             f"expected those of now. Give the same again, {advice}"
         )
-    asked = {(_written(image.id), _written(str(image.path))): image for image in images}
-    rows = read_rows(folder / TABLE, Row)
-    if others := [row.id for row in rows if (row.id, row.image) not in asked]:
+    asked = _by_written_name(images)
+    earlier = Earlier({}, {}, {})
+    places = [_files(folder, crops, 0), *_shares(folder, crops)]
+    others = [row.id for files in places for row in read_rows(files.rows, Row) if (row.id, row.image) not in asked]
+    if others:
         raise DataError(
             f"{folder}: holds a run that was ended before its end, of {len(others)} other images "
             f"({first_names(others)}), expected those of now. Give the same INPUT again, {advice}"
         )
-    if (crops and not (crops.folder / CROP_TABLE).is_file()) or (
-        category and not (folder / INSTANCES_UNFINISHED).is_file()
-    ):
-        return Earlier()
-    cut = rows_by_id(read_rows(crops.folder / CROP_TABLE, CropRow)) if crops else {}
-    found = rows_by_id(read_rows(folder / INSTANCES_UNFINISHED, AnnotatedRow)) if category else {}
-    taken: dict[str, Row] = {}
-    for row in rows:
-        image = asked[row.id, row.image]
-        files = [folder / f"{image.id}{ending}" for ending in endings]
+    for row, cut, found in chain(*(_read_tables(files, category, asked) for files in places)):
+        outputs = [folder / f"{row.id}{ending}" for ending in endings]
         if crops:
-            files += [crops.folder / crops.name(image.id, crop.instance) for crop in cut.get(row.id, [])]
-        if all(_is_newer(file, image.path) for file in files):
-            taken[image.id] = row
-    return Earlier(
-        taken,
-        {id: cut.get(row.id, []) for id, row in taken.items()},
-        {id: found.get(row.id, []) for id, row in taken.items()},
-    )
+            outputs += [crops.folder / crops.name(row.id, crop.instance) for crop in cut]
+        if all(_is_newer(file, Path(row.image)) for file in outputs):
+            earlier.rows[row.id], earlier.crops[row.id], earlier.instances[row.id] = row, cut, found
+    return earlier
+
+
+def _read_tables(
+    files: _Files, category: str, asked: Mapping[tuple[str, str], Input]
+) -> Iterator[tuple[Row, list[CropRow], list[AnnotatedRow]]]:
+    """Read what a process has written: the row of each image with those of its crops and instances.
+
+    Args:
+        files: its tables; where one that has to be is missing, nothing is known of any image.
+        category: of the instances; empty for none.
+        asked: the images by id and path, as they are written.
+    """
+    if (files.crops and not files.crops.is_file()) or (category and not files.instances.is_file()):
+        return
+    crops = rows_by_id(read_rows(files.crops, CropRow)) if files.crops else {}
+    instances = rows_by_id(read_rows(files.instances, AnnotatedRow)) if category else {}
+    for row in read_rows(files.rows, Row):
+        image = asked[row.id, row.image]
+        named = replace(row, id=image.id, image=str(image.path))
+        yield named, crops.get(row.id, []), instances.get(row.id, [])
+
+
+def _by_written_name(images: Iterable[Input]) -> dict[tuple[str, str], Input]:
+    return {(_written(image.id), _written(str(image.path))): image for image in images}
 
 
 def _is_newer(output: Path, image: Path) -> bool:

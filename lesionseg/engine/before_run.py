@@ -23,6 +23,7 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
+from lesionseg.engine.processes import join_by_gloo
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
@@ -39,7 +40,7 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
         local_rank: as `torch.distributed.launch` passes it; torchrun sets LOCAL_RANK, which MMEngine reads, instead.
 
     Raises:
-        DataError: no GPU, and not started by torchrun.
+        DataError: no GPU, and not started as `launcher` says.
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
@@ -48,12 +49,7 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
     if torch.cuda.is_available():
         init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
         return
-    if cfg.launcher != "pytorch" or "RANK" not in os.environ:
-        raise DataError(
-            f"--launcher {cfg.launcher}: no GPU, and not started by torchrun, expected one of the two. "
-            "Start it as `torchrun --nproc-per-node N tools/train.py CONFIG --launcher pytorch`."
-        )
-    torch.distributed.init_process_group("gloo")
+    join_by_gloo(cfg.launcher)
     cfg.model_wrapper_cfg = dict(
         type="MMDistributedDataParallel",
         device_ids=None,

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionseg.engine.processes import is_first_process
+
 if TYPE_CHECKING:
     from mmengine.logging import MMLogger
 
@@ -21,8 +23,6 @@ _PACKAGE = Path(__file__).parents[1]
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
 # Of upstream's warnings those that say why a GPU is not used: a user can mend that.
 _ACTIONABLE = ("CUDA initialization", "CUDA capability", "Found GPU")
-# What each launcher calls the number of a process, before anything joins them.
-_RANKS = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
 # Marks a record of the log that is not for people, although this module makes it.
 _FOR_THE_LOG = {"for_the_log": True}
 _SECONDS_A_LINE = 30
@@ -197,11 +197,6 @@ def announce(file: str, launcher: str = "none") -> None:
     """Tell, before the seconds that the imports take, what is read."""
     if is_first_process(launcher):
         print(f"reading {file}", flush=True)
-
-
-def is_first_process(launcher: str) -> bool:
-    """Whether this process speaks for all of a run, also before they are joined."""
-    return os.environ.get(_RANKS.get(launcher, ""), "0") in ("0", "")
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,194 @@
+"""Processes that share the work of one run: who each of them is, and how they learn of one another."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from lesionseg.cli import EXIT_FAILED
+from lesionseg.errors import DataError
+from lesionseg.workers import usable_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Launcher(NamedTuple):
+    """How processes were started, and what then tells each its number, how many there are, and its number on its
+    machine."""
+
+    command: str
+    rank: str
+    size: str
+    local_rank: str
+
+
+LAUNCHERS = {
+    "pytorch": _Launcher("torchrun --nproc-per-node N", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": _Launcher("srun --ntasks N python", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "mpi": _Launcher(
+        "mpirun -n N python", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"
+    ),
+}
+# One process may have far more to do than another.
+_PATIENCE = timedelta(days=30)
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this process speaks for all of a run, also before they are joined."""
+    return launcher not in LAUNCHERS or os.environ.get(LAUNCHERS[launcher].rank, "0") in ("0", "")
+
+
+def join_by_gloo(launcher: str, **settings: Any) -> None:
+    """Join the other processes of a run without a GPU.
+
+    Args:
+        launcher: how they were started, one of `LAUNCHERS`.
+        settings: of `torch.distributed.init_process_group`.
+
+    Raises:
+        DataError: this process was not started so, or does not learn where the first one is.
+    """
+    import torch
+
+    kind = LAUNCHERS[launcher]
+    if missing := [name for name in kind[1:] if not os.environ.get(name)]:
+        raise DataError(
+            f"--launcher {launcher}: {missing[0]} is not set, expected a process of several. Start it as "
+            f"`{kind.command} tools/... --launcher {launcher}`, or leave --launcher out."
+        )
+    os.environ.setdefault("MASTER_ADDR", _first_machine(launcher))
+    os.environ.setdefault("MASTER_PORT", str(_port()))
+    rank, size = int(os.environ[kind.rank]), int(os.environ[kind.size])
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=size, **settings)
+
+
+def _first_machine(launcher: str) -> str:
+    machines = os.environ.get("SLURM_STEP_NODELIST", "") if launcher == "slurm" else ""
+    if not machines or os.environ.get("SLURM_STEP_NUM_NODES") == "1":
+        return "127.0.0.1"
+    try:
+        listed = subprocess.run(["scontrol", "show", "hostnames", machines], capture_output=True, text=True, check=True)
+        return listed.stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise DataError(
+            f"--launcher slurm: scontrol does not tell the first machine of {machines}, expected it to. Set "
+            "MASTER_ADDR to its name."
+        ) from error
+
+
+def _port() -> int:
+    """A port for this run: another one for each step of a job, as several may be on one machine."""
+    job, step = (
+        int(text) if text.isdigit() else 0 for text in map(os.environ.get, ("SLURM_JOB_ID", "SLURM_STEP_ID"), ("", ""))
+    )
+    return 20000 + (101 * job + step) % 20000 if job else 29500
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them; by itself one alone.
+
+    Attributes:
+        rank: the number of this one, from 0.
+        size: how many there are.
+        threads: CPU threads that it may use beside the others on its machine; None for all.
+        device: the GPU that it may use beside the others; None where there is none, or for any.
+    """
+
+    rank: int = 0
+    size: int = 1
+    threads: int | None = None
+    device: str | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What this process is to do; each item is in the share of one process."""
+        return items[self.rank :: self.size]
+
+    def first(self, work: Callable[[], Result]) -> Result:
+        """Let the first process do something, and give its result, which can be pickled, to all.
+
+        Raises:
+            SystemExit: in the others, where the first one failed: it tells why.
+            DataError: another process has ended.
+        """
+        if self.size == 1:
+            return work()
+        from torch import distributed
+
+        if not self.is_first:
+            answer: list = [None]
+            self._together(distributed.broadcast_object_list, answer)
+            if answer[0] is None:
+                raise SystemExit(EXIT_FAILED)
+            return answer[0][0]
+        try:
+            result = work()
+        except Exception:
+            self._together(distributed.broadcast_object_list, [None])
+            raise
+        self._together(distributed.broadcast_object_list, [(result,)])
+        return result
+
+    def gather(self, value: Item) -> list[Item]:
+        """Wait for all processes, and give the first one the value of each; the others get none.
+
+        Raises:
+            DataError: another process has ended.
+        """
+        if self.size == 1:
+            return [value]
+        from torch import distributed
+
+        values: list | None = [None] * self.size if self.is_first else None
+        self._together(distributed.gather_object, value, values)
+        return values or []
+
+    def leave(self) -> None:
+        """Let the others go on without this process."""
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.destroy_process_group()
+
+    def _together(self, collective: Callable, *arguments: object) -> None:
+        try:
+            collective(*arguments)
+        except RuntimeError as error:
+            raise DataError(
+                f"process {self.rank + 1} of {self.size}: another one has ended ({str(error).splitlines()[0]}), "
+                "expected all to come to their end. See above why, and run the same again."
+            ) from error
+
+
+def join_processes(launcher: str) -> Processes:
+    """Join the other processes of a run that share its work out, but not a network.
+
+    Args:
+        launcher: how they were started, one of `LAUNCHERS`, or `none`.
+
+    Raises:
+        DataError: as from `join_by_gloo`.
+    """
+    if launcher == "none":
+        return Processes()
+    join_by_gloo(launcher, timeout=_PATIENCE)
+    import torch
+
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+    places: list = [None] * size
+    torch.distributed.all_gather_object(places, (socket.gethostname(), cores))
+    device = None
+    if torch.cuda.is_available():
+        device = f"cuda:{int(os.environ[LAUNCHERS[launcher].local_rank]) % torch.cuda.device_count()}"
+    # Slurm gives each process cores of its own, torchrun the same ones to all.
+    return Processes(rank, size, max(1, usable_cores() // places.count(places[rank])), device)
