@@ -1,68 +1,20 @@
 """Tools that are killed at drawn moments: nothing half-written has a final name, and the next run makes up for it.
 
-Three kills a tool find what breaks often; KILLS=20 in the environment looks longer.
+Three kills a tool find what breaks often; KILLS=20 in the environment looks longer. The downloader's stand with its
+other tests, those of tools/folds.py in a file of their own.
 """
 
-import hashlib
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from drawn_models import semantic_model
-from helpers import MASK2FORMER, ROOT, draw_release_folder
+from helpers import MASK2FORMER, draw_release_folder
+from kills import KILLS, LONG_KILLS, kill_after, moments, run, tree
 from small_networks import save_random_weights
 
-KILLS = int(os.environ.get("KILLS", "3"))
-# Trainings and exports take seconds to start.
-LONG_KILLS = int(os.environ.get("KILLS", "1"))
-
 pytestmark = pytest.mark.slow
-
-
-def start(name: str, *arguments) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-
-
-def run(name: str, *arguments) -> float:
-    """Run a tool undisturbed, and give its seconds."""
-    begun = time.monotonic()
-    process = start(name, *arguments)
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said[-3000:]
-    return time.monotonic() - begun
-
-
-def kill_after(seconds: float, name: str, *arguments) -> None:
-    """Start a tool and take the process away, as a power cut does, unless it is done before."""
-    process = start(name, *arguments)
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-
-def moments(seconds: float, kills: int) -> list[float]:
-    """Drawn moments of a run that takes so long; the start of Python is over then."""
-    random.seed(0)
-    return [random.uniform(0.15, 1.0) * seconds for _ in range(kills)]
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, with a hash of what it holds."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
