@@ -127,6 +127,11 @@ def find_paths(
 
 def check_predicting(model: str | PathLike) -> None:
     """Raise DataError for what is no model: masks are a method that can be scored, but nothing is predicted by them."""
+    if is_mask_folder(model):
+        raise DataError(
+            f"{model}: PNG files and no {MODEL_FILE}, expected a model. Give an ONNX file, or the folder that "
+            f"tools/export.py wrote; masks are scored by tools/evaluate.py TRUTH {model}."
+        )
     if model != OTSU_BLUE and not is_ensemble(model):
         onnx_file(model)
 

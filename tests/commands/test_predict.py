@@ -231,7 +231,11 @@ def test_models_that_do_not_do(photos, tmp_path, capsys):
         (tmp_path / "none.onnx", "none.onnx: no such model, expected an ONNX file"),
         (tmp_path / "text.onnx", "text.onnx: not a readable ONNX file"),
         (tmp_path / "weights.pth", "weights.pth: a checkpoint alone, expected its config, too. Give CONFIG CHECKPOINT"),
-        (photos, "photos: a folder without model.onnx, expected an exported model. Give the ONNX file, or the folder"),
+        (
+            photos,
+            "photos: PNG files and no model.onnx, expected a model. Give an ONNX file, or the folder that tools/ex",
+        ),
+        (photos, f"; masks are scored by tools/evaluate.py TRUTH {photos}."),
         (without_card(tmp_path / "foreign.onnx"), "foreign.onnx: an ONNX file without this project's metadata"),
     ]:
         assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 1
