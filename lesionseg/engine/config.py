@@ -104,6 +104,7 @@ def load_config(options: Options) -> "Config":
     # MMEngine writes the config into every checkpoint, and laying it out nicely takes it a second each time.
     object.__setattr__(cfg, "_format_python_code", False)
     with told_as_misfit(str(path)):
+        _release_coco_metrics(cfg)
         settings = apply_options(cfg, options.cfg_options, str(path))
         _bind(cfg, settings, options)
     return cfg
@@ -307,8 +308,22 @@ def _stretch_schedule(cfg: "Config", max_iters: int) -> None:
 
 def _bind_coco_metrics(cfg: "Config") -> None:
     """Let the COCO metrics that name no file read the very one that their data set reads."""
+    for settings, file in _coco_metrics(cfg):
+        if not settings.get("ann_file"):
+            settings["ann_file"] = file
+
+
+def _release_coco_metrics(cfg: "Config") -> None:
+    """Undo `_bind_coco_metrics` in the config of a work_dir: with flags, its data sets may come to read others."""
+    for settings, file in _coco_metrics(cfg):
+        if settings.get("ann_file") == file:
+            del settings["ann_file"]
+
+
+def _coco_metrics(cfg: "Config") -> Iterator[tuple[dict, str]]:
+    """The settings of each COCO metric, and the file that its data set reads."""
     for split in ("val", "test"):
         for settings in evaluators(cfg, split):
-            if is_metric(settings, "LesionCocoMetric") and not settings.get("ann_file"):
+            if is_metric(settings, "LesionCocoMetric"):
                 dataset = cfg[f"{split}_dataloader"].dataset
-                settings["ann_file"] = os.path.join(dataset.data_root, dataset.ann_file)
+                yield settings, os.path.join(dataset.data_root, dataset.ann_file)

@@ -2,6 +2,7 @@
 
 import pytest
 from helpers import MASK2FORMER, ROOT, load_tool
+from mmengine.config import Config
 
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.work_dir import chosen_checkpoint, config_path
@@ -64,6 +65,24 @@ def test_another_split_is_tested():
     assert cfg.test_dataloader.dataset.data_prefix == dict(img="images/validation", seg="annotations/validation")
     assert cfg.test_dataloader.dataset.ann_file == "annotations/instances_validation.json"
     assert cfg.test_evaluator[0].ann_file.endswith("annotations/instances_validation.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (dict(), "data/ISIC/annotations/instances_test.json"),
+        (dict(split="validation"), "data/ISIC/annotations/instances_validation.json"),
+        (dict(cfg_options=["data_root=data/OTHER"]), "data/OTHER/annotations/instances_test.json"),
+        (dict(cfg_options=["test_dataloader.dataset.ann_file=mine.json"]), "data/ISIC/mine.json"),
+        (dict(cfg_options=["test_evaluator.0.ann_file=mine.json"]), "mine.json"),
+    ],
+)
+def test_the_config_of_a_work_dir_is_scored_by_the_file_that_is_tested(tmp_path, options, expected):
+    # Where the file was filled in when the training began.
+    path = tmp_path / "config.py"
+    path.write_text(load_config(Options(str(MASK_RCNN))).pretty_text)
+    assert "instances_test.json" in Config.fromfile(str(path)).test_evaluator[0].ann_file
+    assert load_config(Options(str(path), **options)).test_evaluator[0].ann_file == expected
 
 
 def test_a_split_needs_folders_that_are_named_after_it():
