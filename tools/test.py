@@ -42,8 +42,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--fit-quality",
         action="store_true",
-        help="learn from these images which Jaccard may be expected of a mask, and write it beside the checkpoint: "
-        "predictions, exports and later tests then tell it of every image. Needs --split, such as validation",
+        help="learn from these images which Jaccard may be expected of a mask, and write it beside the checkpoint or "
+        "into the ensemble: predictions, exports and later tests then tell it of every image. Needs --split, such as "
+        "validation",
     )
     parser.add_argument(
         "--groups",

@@ -26,7 +26,7 @@ from lesionseg.evaluation.scores import JACCARD_THRESHOLD
 from lesionseg.files import write_text
 from lesionseg.inference.finder import Prediction
 from lesionseg.inference.inputs import Input
-from lesionseg.inference.quality import FLIPS, SOFT_DICE
+from lesionseg.inference.quality import FLIPS, MEMBERS, SOFT_DICE
 from lesionseg.pixels.masks import count_components
 
 TABLE = "predictions.csv"
@@ -49,8 +49,8 @@ class Row:
             lesion.
         components: 8-connected components of the mask.
         seconds: of the model and what follows until the mask, without reading and writing; a batch's are shared.
-        soft_dice, flips: how sure the model is of the mask as a whole, see `lesionseg.inference.quality`; None where it
-            does not tell.
+        soft_dice, flips, members: how sure the model is of the mask as a whole, see `lesionseg.inference.quality`; None
+            where it does not tell.
         expected_jaccard: what that lets expect, 0..1; None where nothing was fitted for the model.
         doubtful: 1 where it is below 0.65, so that a person should look at the image, else 0; None as before.
     """
@@ -69,6 +69,7 @@ class Row:
     seconds: float
     soft_dice: float | None = None
     flips: float | None = None
+    members: float | None = None
     expected_jaccard: float | None = None
     doubtful: int | None = None
 
@@ -98,6 +99,7 @@ def describe(image: Input, prediction: Prediction, seconds: float) -> Row:
         seconds,
         prediction.numbers.get(SOFT_DICE),
         prediction.numbers.get(FLIPS),
+        prediction.numbers.get(MEMBERS),
         prediction.expected_jaccard,
         None if prediction.expected_jaccard is None else int(prediction.expected_jaccard < JACCARD_THRESHOLD),
     )

@@ -40,6 +40,7 @@ from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.files import folder_around
 from lesionseg.inference import finder_model  # noqa: F401  Registers the model of `_use_finder`.
+from lesionseg.inference.ensemble_card import is_ensemble
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.quality import FEWEST, write_quality
@@ -135,9 +136,10 @@ def _evaluate(
 ) -> Evaluation:
     check_tested(model)
     metadata = read_metadata(groups) if groups else None
-    if fit_quality and needs_no_config(model):
+    if fit_quality and needs_no_config(model) and not is_ensemble(model):
         raise DataError(
-            f"{model}: --fit-quality writes beside a checkpoint, expected a .pth file. Fit with that, and export it."
+            f"{model}: --fit-quality writes beside a checkpoint, expected a .pth file or an ensemble. Fit with the "
+            "checkpoint, and export it."
         )
     cfg = load_config(options)
     with told_as_misfit(options.config):
@@ -200,7 +202,7 @@ def _evaluate(
         failures = write_report(folder, table, origin, notes, coco, metric.optimistic, seen, by_group)
         if show_dir:
             write_pictures(show_dir, table)
-        written = write_quality(model, tta, fitted) if fitted else None
+        written = write_quality(what_defines(model), tta, fitted) if fitted else None
         return Evaluation(str(folder), table, coco, notes, seen, failures, written, by_group)
 
 

@@ -36,6 +36,7 @@ OF_COCO = {
 OF_NUMBER = {
     "soft_dice": "Dice of the mask and the soft mask: 1 where the network is sure of every pixel of the lesion.",
     "flips": "Mean Dice between the masks of the image and its flipped copies: 1 where all are the same.",
+    "members": "Mean Dice between the masks of an ensemble's networks: 1 where all found the same.",
     "score": "Score of the best instance that makes up the mask.",
     "expected_jaccard": "The Jaccard that the other numbers let expect, by images whose true masks are known.",
 }

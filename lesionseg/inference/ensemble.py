@@ -12,6 +12,7 @@ from lesionseg.inference.decode import above_half
 from lesionseg.inference.ensemble_card import MAKE_ANEW, EnsembleCard
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.network import Network
+from lesionseg.inference.quality import MEMBERS, SOFT_DICE, QualityMap, mean_pairwise_dice, soft_dice
 
 
 class Ensemble:
@@ -24,6 +25,7 @@ class Ensemble:
         members: the networks, in the order of the card.
         path: what messages call it by.
         tta: whether the members average over flipped copies of each image.
+        quality: what the numbers of a mask let expect of it; None where nothing was fitted.
 
     Raises:
         DataError: a network tells several findings apart.
@@ -31,8 +33,15 @@ class Ensemble:
 
     task = SEMANTIC
 
-    def __init__(self, card: EnsembleCard, members: Sequence[Network], path: str | PathLike, tta: bool = False) -> None:
-        self.members, self.tta = members, tta
+    def __init__(
+        self,
+        card: EnsembleCard,
+        members: Sequence[Network],
+        path: str | PathLike,
+        tta: bool = False,
+        quality: QualityMap | None = None,
+    ) -> None:
+        self.members, self.tta, self.quality = members, tta, quality
         for member in members:
             if findings := member.card.findings:
                 raise DataError(
@@ -47,17 +56,23 @@ class Ensemble:
             DataError, ModelError, MemoryError: as from `lesionseg.inference.network.Network.find`.
         """
         soft = [np.zeros(image.pixels.shape[:2], np.float32) for image in images]
+        masks: list[list[np.ndarray]] = [[] for _ in images]
         for member, weight in zip(self.members, self.card.weights, strict=True):
-            for total, found in zip(soft, member.find(images), strict=True):
+            for total, of_image, found in zip(soft, masks, member.find(images), strict=True):
                 total += np.float32(weight) * found.soft_mask()
-        return [self._prediction(total, keep_scores) for total in soft]
+                of_image.append(found.mask)
+        return [self._prediction(*each, keep_scores) for each in zip(soft, masks, strict=True)]
 
-    def _prediction(self, soft: np.ndarray, keep_scores: bool) -> Prediction:
+    def _prediction(self, soft: np.ndarray, masks: Sequence[np.ndarray], keep_scores: bool) -> Prediction:
         mask = soft > np.float32(self.card.threshold)
         probability = above_half(move_to_half(soft, self.card.threshold), mask)
         np.minimum(probability, 0.5, out=probability, where=~mask)
         scores = np.stack([1 - probability, probability]) if keep_scores else None
-        return Prediction(mask, probability, class_scores=scores)
+        numbers = {SOFT_DICE: soft_dice(probability, mask)}
+        if len(masks) > 1:
+            numbers[MEMBERS] = mean_pairwise_dice(masks)
+        expected = self.quality.expected(numbers) if self.quality else None
+        return Prediction(mask, probability, class_scores=scores, numbers=numbers, expected_jaccard=expected)
 
 
 def move_to_half(soft: np.ndarray, threshold: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from lesionseg.engine.families import family_for
 from lesionseg.engine.screen import screen
 from lesionseg.engine.work_dir import chosen_checkpoint, config_path
 from lesionseg.errors import DataError
+from lesionseg.files import file_sha256
 from lesionseg.inference.ensemble_card import CARD, EnsembleCard, is_ensemble
 from lesionseg.late_imports import late_imports
 
@@ -72,13 +73,15 @@ def open_finder(
                 "instances (--min-score, --top1)."
             )
         from lesionseg.inference.ensemble import Ensemble
+        from lesionseg.inference.quality import open_map, read_quality
 
         card, folder = EnsembleCard.read(model), Path(model)
         members = []
         for member in card.members:
             weights = folder / member.checkpoint if member.checkpoint else None
             members.append(_open_network(folder / member.model, weights, tta, engine, device, threads))
-        return Ensemble(card, members, model, tta)
+        maps = read_quality(folder / CARD, file_sha256(folder / CARD))
+        return Ensemble(card, members, model, tta, open_map(maps, tta))
     if model == OTSU_BLUE or is_mask_folder(model):
         if tta or min_score is not None or instances is not None:
             raise DataError(

@@ -20,7 +20,7 @@ from lesionseg.errors import DataError
 from lesionseg.files import file_sha256, write_text
 
 # What the numbers are called; what each says stands in `lesionseg.evaluation.meanings`.
-SOFT_DICE, FLIPS, SCORE = "soft_dice", "flips", "score"
+SOFT_DICE, FLIPS, MEMBERS, SCORE = "soft_dice", "flips", "members", "score"
 # Of the skin, Mask2Former's soft mask keeps a ground level; summed up over all skin it would outweigh the lesion. Tried
 # on 121 images with two Mask2Formers and a SegFormer: AUROC 0.89, 0.90 and 0.91; with all of it 0.67, 0.84 and 0.91.
 _GROUND = 0.4
@@ -130,7 +130,7 @@ def fingerprint(image: str | PathLike) -> str:
 
 
 def quality_file(checkpoint: str | PathLike) -> Path:
-    """Where the maps of a checkpoint lie: beside it."""
+    """Where the maps of a checkpoint, or of the card of an ensemble, lie: beside it."""
     return Path(checkpoint).with_suffix(".quality.json")
 
 
@@ -140,7 +140,7 @@ def read_quality(checkpoint: str | PathLike, sha256: str) -> dict[str, Any]:
     Those that were fitted for other weights, such as those of an earlier training, are left out with a note.
 
     Args:
-        checkpoint: the file.
+        checkpoint: the file, or the card of an ensemble.
         sha256: of its bytes.
 
     Raises:

@@ -121,7 +121,7 @@ def test_an_exported_model_is_judged(isic_folder, tmp_path, capsys):
     ("model", "error"),
     [
         ("checkpoint", "3 images, expected at least 20 to fit on"),
-        ("otsu-blue", "otsu-blue: --fit-quality writes beside a checkpoint, expected a .pth file"),
+        ("otsu-blue", "otsu-blue: --fit-quality writes beside a checkpoint, expected a .pth file or an ensemble"),
     ],
 )
 def test_what_cannot_be_fitted_is_told(model, error, config, checkpoint, isic_folder, tmp_path, capsys):

@@ -14,6 +14,7 @@ from lesionseg.files import file_sha256
 from lesionseg.inference.ensemble_card import EnsembleCard, Member
 from lesionseg.inference.finder import Image
 from lesionseg.inference.opening import find_paths, open_finder
+from lesionseg.inference.quality import QualityMap, soft_dice, write_quality
 from lesionseg.inference.segmenter import Segmenter
 
 BOXES = [((0, 0, 48, 72), 0.8, 0), ((0, 0, 96, 72), 0.5, 0), ((0, 0, 96, 72), 0.9, 1)]
@@ -50,6 +51,31 @@ def test_the_threshold_lies_at_one_half(tmp_path):
         assert np.array_equal(found.probability > 0.5, found.mask)
         assert 0 <= found.probability.min() <= found.probability.max() <= 1
         assert np.array_equal(found.class_scores.argmax(0) == 1, found.mask)
+
+
+def test_how_far_the_networks_agree_tells_how_sure_they_are(tmp_path):
+    folder = make(tmp_path)
+    masks = [open_finder(tmp_path / name).find([IMAGE])[0].mask for name in ("a", "b")]
+    (found,) = open_finder(folder).find([IMAGE])
+    dice = 2 * np.count_nonzero(masks[0] & masks[1]) / sum(map(np.count_nonzero, masks))
+    assert 0 < dice < 1
+    assert found.numbers == {
+        "soft_dice": pytest.approx(soft_dice(found.probability, found.mask)),
+        "members": pytest.approx(dice),
+    }
+    assert found.expected_jaccard is None
+
+
+def test_what_was_fitted_for_an_ensemble_is_told_of_its_masks(tmp_path, capsys):
+    folder = make(tmp_path)
+    fitted = QualityMap({"members": ((0.0, 1.0), (0.5, 0.5))})
+    assert write_quality(folder / "ensemble.json", False, fitted) == folder / "ensemble.quality.json"
+    assert open_finder(folder).find([IMAGE])[0].expected_jaccard == 0.5
+    assert open_finder(folder, tta=True).find([IMAGE])[0].expected_jaccard is None
+    # Fitted for other weights.
+    make(tmp_path, weights=(0.5, 0.5))
+    assert open_finder(folder).find([IMAGE])[0].expected_jaccard is None
+    assert "left out, as it was fitted for other weights" in capsys.readouterr().err
 
 
 def test_members_average_over_flips(tmp_path):
