@@ -22,9 +22,10 @@ pytestmark = [
 ]
 
 MASK2FORMER = "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128"
+MASK_RCNN = "mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160"
 SMALL = {
     r"mask2former_r50_1xb4-(scratch-)?20k_isic2018-512x512": MASK2FORMER,
-    r"mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512": "mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160",
+    r"mask-rcnn_r50_fpn_1xb8-amp-10k_isic2018-512x512": MASK_RCNN,
     r"iter_\d+\.pth": "iter_2.pth",
     r"max_iters=\d+": "max_iters=2",
     # Four training images and a few more are too few for a tenth.
@@ -107,7 +108,8 @@ def before(tool: str, arguments: list[str]) -> None:
                 ending = "_mask.png" if "labels" in arguments else ".png"
                 draw_masks(Path(folder, finding), [path.stem.removesuffix("_mask") for path in truth], ending, shift)
     if "--fit-quality" in arguments:
-        call("convert_isic", ["data/raw", "data/ISIC", "--overwrite"])
+        call("convert_isic", ["RELEASE", "data/ISIC", "--overwrite"])
+        call("masks2coco", ["data/ISIC", "--overwrite"])
     if "--from-hf" in arguments:
         shutil.copytree("data/ISIC_hf", "data/THEIRS_hf")
     if tool == "folds":
@@ -131,10 +133,10 @@ def small(tool: str, arguments: list[str]) -> list[str]:
     """The arguments for drawn images and two steps."""
     words = []
     for word in arguments:
-        if word in ("CHECKPOINT", "WORK_DIR"):
-            stem = next((Path(each).stem for each in words if each.startswith("configs/")), MASK2FORMER)
-            work_dir = f"work_dirs/{stem}"
-            words += [f"{work_dir}/iter_2.pth" if word == "CHECKPOINT" else work_dir]
+        if word == "CHECKPOINT":
+            words.append(f"work_dirs/{Path(words[-1]).stem}/iter_2.pth")
+        elif word == "WORK_DIR":
+            words.append(f"work_dirs/{MASK_RCNN}")
         else:
             words += sorted(glob(word)) if has_magic(word) else [word]
     if tool in ("train", "folds"):
