@@ -112,6 +112,8 @@ def before(tool: str, arguments: list[str]) -> None:
         call("masks2coco", ["data/ISIC", "--overwrite"])
     if "--from-hf" in arguments:
         shutil.copytree("data/ISIC_hf", "data/THEIRS_hf")
+    if tool == "train" and not Path("data/ISIC").exists():
+        call("convert_isic", ["RELEASE", "data/ISIC"])
     if tool == "folds":
         call("masks2coco", ["data/ISIC", "--overwrite"])
 

@@ -1,7 +1,8 @@
 """What MMEngine's hooks leave out: exact resuming, checkpoints that fit, validation loss and a learning curve."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, get_rank, master_only
 from mmengine.hooks import EarlyStoppingHook, Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseDataPreprocessor, BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
@@ -154,7 +155,11 @@ class ValidationLossHook(Hook):
                 truth = sample.gt_sem_seg.data
                 resized = functional.interpolate(truth[None].float(), image.shape[-2:])[0].to(truth.dtype)
                 sample.gt_sem_seg = PixelData(data=resized)
-            with torch.random.fork_rng(devices), torch.autocast(image.device.type, enabled=runner.val_loop.fp16):
+            with (
+                torch.random.fork_rng(devices),
+                torch.autocast(image.device.type, enabled=runner.val_loop.fp16),
+                _padded_as_in_a_test(model.data_preprocessor),
+            ):
                 torch.manual_seed(batch_idx * len(data_batch["inputs"]) + number)
                 data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), training=True)
                 loss, _ = model.parse_losses(model(**data, mode="loss"))
@@ -165,6 +170,21 @@ class ValidationLossHook(Hook):
         total = torch.tensor([self._sum, float(self._count)])
         all_reduce(total)
         runner.message_hub.update_scalar("val/loss", (total[0] / total[1]).item())
+
+
+@contextmanager
+def _padded_as_in_a_test(preprocessor: BaseDataPreprocessor) -> Iterator[None]:
+    """Let images of any size be padded with their truth; MMSegmentation's training pads to the size of its crops."""
+    padding = getattr(preprocessor, "test_cfg", None)
+    if not padding:
+        yield
+        return
+    size, divisor = preprocessor.size, preprocessor.size_divisor
+    preprocessor.size, preprocessor.size_divisor = padding.get("size"), padding.get("size_divisor")
+    try:
+        yield
+    finally:
+        preprocessor.size, preprocessor.size_divisor = size, divisor
 
 
 @HOOKS.register_module()

@@ -3,8 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from mmengine.logging import MessageHub
+from mmengine.structures import PixelData
+from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
+from torch import nn
 
-from lesionseg.engine.hooks import FitHook, LearningCurveHook, RandomStateHook
+from lesionseg.engine.hooks import FitHook, LearningCurveHook, RandomStateHook, ValidationLossHook
 
 
 def draws():
@@ -60,3 +64,40 @@ def test_learning_curve_is_drawn_from_what_was_logged(tmp_path):
     ]
     picture = cv2.imread(str(tmp_path / "learning_curve.png"))
     assert picture.shape[1] > picture.shape[0] > 300
+
+
+class Recorder(nn.Module):
+    """A segmentor that keeps what its loss is computed of."""
+
+    def __init__(self):
+        super().__init__()
+        self.data_preprocessor = SegDataPreProcessor(size=(64, 64), test_cfg=dict(size_divisor=32), seg_pad_val=255)
+        self.seen = []
+
+    def forward(self, inputs, data_samples, mode):
+        assert mode == "loss"
+        self.seen.append((inputs, data_samples[0].gt_sem_seg.data))
+        return dict(loss=inputs.sum())
+
+    def parse_losses(self, losses):
+        return losses["loss"], losses
+
+
+def test_the_validation_loss_is_of_images_that_are_padded_as_in_a_test():
+    """A ViT takes whole patches only; a training's images have the size of its crops anyway."""
+    model = Recorder()
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.ones(1, 160, 200, dtype=torch.uint8)))
+    batch = dict(inputs=[torch.full((3, 80, 100), 7, dtype=torch.uint8)], data_samples=[sample])
+    runner = SimpleNamespace(model=model, val_loop=SimpleNamespace(fp16=False))
+    hook = ValidationLossHook()
+    hook.before_val_epoch(runner)
+    hook.after_val_iter(runner, 0, batch)
+    ((image, truth),) = model.seen
+    assert image.shape == (1, 3, 96, 128)
+    assert (image[0, :, :80, :100] == 7).all()
+    assert image.sum() == 7 * 3 * 80 * 100
+    assert (truth[0, :80, :100] == 1).all()
+    assert torch.count_nonzero(truth == 255) == 96 * 128 - 80 * 100
+    # The training pads to its crops as before.
+    assert (model.data_preprocessor.size, model.data_preprocessor.size_divisor) == ((64, 64), None)
+    assert sample.gt_sem_seg.data.shape == (1, 160, 200)
