@@ -48,11 +48,10 @@ LEFT_OUT = {
 }
 
 
-def draw_images(folder: Path, count: int, first: int = 0, ending: str = ".jpg") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(first, first + count):
-        cv2.imwrite(str(folder / f"ISIC_{number:07}{ending}"), draw_pair(number)[0])
-    return folder
+def draw_images(folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        cv2.imwrite(str(folder / f"{name}.jpg"), draw_pair(int(name[-7:]))[0])
 
 
 def draw_masks(folder: Path, names: list[str], ending: str, shift: int = 0) -> None:
@@ -69,7 +68,7 @@ def draw_what_is_named() -> None:
         draw_release_folder(Path(release), training=12, validation=20, test=4)
     names = [f"ISIC_{number:07}" for number in range(12)]
     for folder in ("photos", "HAM10000", "data/mine/photos", "NAILS/images"):
-        draw_images(Path(folder), 12)
+        draw_images(Path(folder), names)
     draw_masks(Path("data/mine/outlines"), names, "_lesion.png")
     draw_masks(Path("NAILS/masks"), names, ".png")
     patients = "".join(f"{name},{number // 2}\n" for number, name in enumerate(names))

@@ -33,7 +33,7 @@ LAUNCHERS = {
         "mpirun -n N python", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"
     ),
 }
-# One process may have far more to do than another.
+# Once they have met: one process may have far more to do than another.
 _PATIENCE = timedelta(days=30)
 
 
@@ -42,12 +42,11 @@ def is_first_process(launcher: str) -> bool:
     return launcher not in LAUNCHERS or os.environ.get(LAUNCHERS[launcher].rank, "0") in ("0", "")
 
 
-def join_by_gloo(launcher: str, **settings: Any) -> None:
+def join_by_gloo(launcher: str) -> None:
     """Join the other processes of a run without a GPU.
 
     Args:
         launcher: how they were started, one of `LAUNCHERS`.
-        settings: of `torch.distributed.init_process_group`.
 
     Raises:
         DataError: this process was not started so, or does not learn where the first one is.
@@ -63,7 +62,7 @@ def join_by_gloo(launcher: str, **settings: Any) -> None:
     os.environ.setdefault("MASTER_ADDR", _first_machine(launcher))
     os.environ.setdefault("MASTER_PORT", str(_port()))
     rank, size = int(os.environ[kind.rank]), int(os.environ[kind.size])
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=size, **settings)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=size)
 
 
 def _first_machine(launcher: str) -> str:
@@ -97,12 +96,14 @@ class Processes:
         size: how many there are.
         threads: CPU threads that it may use beside the others on its machine; None for all.
         device: the GPU that it may use beside the others; None where there is none, or for any.
+        group: torch's, by which they wait for one another.
     """
 
     rank: int = 0
     size: int = 1
     threads: int | None = None
     device: str | None = None
+    group: Any = None
 
     @property
     def is_first(self) -> bool:
@@ -161,7 +162,7 @@ class Processes:
 
     def _together(self, collective: Callable, *arguments: object) -> None:
         try:
-            collective(*arguments)
+            collective(*arguments, group=self.group)
         except RuntimeError as error:
             raise DataError(
                 f"process {self.rank + 1} of {self.size}: another one has ended ({str(error).splitlines()[0]}), "
@@ -180,10 +181,13 @@ def join_processes(launcher: str) -> Processes:
     """
     if launcher == "none":
         return Processes()
-    join_by_gloo(launcher, timeout=_PATIENCE)
+    join_by_gloo(launcher)
     import torch
 
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if size == 1:
+        torch.distributed.destroy_process_group()
+        return Processes()
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
     places: list = [None] * size
     torch.distributed.all_gather_object(places, (socket.gethostname(), cores))
@@ -191,4 +195,5 @@ def join_processes(launcher: str) -> Processes:
     if torch.cuda.is_available():
         device = f"cuda:{int(os.environ[LAUNCHERS[launcher].local_rank]) % torch.cuda.device_count()}"
     # Slurm gives each process cores of its own, torchrun the same ones to all.
-    return Processes(rank, size, max(1, usable_cores() // places.count(places[rank])), device)
+    threads = max(1, usable_cores() // places.count(places[rank]))
+    return Processes(rank, size, threads, device, torch.distributed.new_group(timeout=_PATIENCE))

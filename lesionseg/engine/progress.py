@@ -141,7 +141,10 @@ def tell_training(runner: Runner, precision: str = "") -> None:
 
 def tell_test(runner: Runner, tested: str) -> None:
     """Tell what is about to be tested, on what, and where it goes."""
-    _tell(("tested", tested), ("model", describe_model(runner.model)), ("device", describe_device()), *_places(runner))
+    # What is no checkpoint, such as an exported file or an ensemble, says all in its name.
+    has_weights = next(bare_model(runner.model).parameters(), None) is not None
+    model = [("model", describe_model(runner.model))] if has_weights else []
+    _tell(("tested", tested), *model, ("device", describe_device()), *_places(runner))
 
 
 def _places(runner: Runner) -> list[tuple[str, str]]:
@@ -160,8 +163,6 @@ def describe_model(model: nn.Module) -> str:
     frozen = sum(each.numel() for each in model.parameters() if not each.requires_grad)
     # Fixed position embeddings are no part of what somebody has frozen.
     trained = f", {(count - frozen) / 1e6:.1f} of them trained" if frozen > count / 100 else ""
-    if not count:
-        return type(model).__name__
     of = f" of {', '.join(parts)}" if parts else ""
     return f"{type(model).__name__}{of}; {count / 1e6:.1f} million parameters{trained}"
 

@@ -5,14 +5,11 @@ import io
 import itertools
 import os
 import re
-import threading
-import time
 from collections import namedtuple
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from kills import KILLS, kill_after, moments, run, tree
+from web_server import Handler, serving
 
 from lesionseg.data.release import download as download_module
 from lesionseg.data.release.download import ARCHIVES, Archive, download
@@ -25,76 +22,13 @@ ARCHIVE = Archive(NAME, hashlib.sha256(CONTENT).hexdigest())
 PART, VERSION = f"{NAME}.part", f"{NAME}.part.version"
 OWN_VERSION = f'{len(CONTENT)} "1"'
 QUICK = (0.0, 0.0)
-CHUNK = 1 << 16
-
-
-class Server(ThreadingHTTPServer):
-    """A web server whose faults can be chosen."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {NAME: CONTENT}
-        self.requests = []
-        self.etag = '"1"'
-        self.honours_range = True
-        # Bytes that each GET sends before the connection breaks; None is all.
-        self.cuts = iter(())
-        # Of a GET that sends all.
-        self.seconds = 0.0
-        # Answers to the first requests, instead of the files.
-        self.statuses = iter(())
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def ranges(self):
-        """The Range header of each GET, None where there was none."""
-        return [found for method, found in self.requests if method == "GET"]
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self.answer(send_body=False)
-
-    def do_GET(self):
-        self.answer(send_body=True)
-
-    def answer(self, send_body):
-        wanted = self.headers["Range"]
-        self.server.requests.append((self.command, wanted))
-        status = next(self.server.statuses, None)
-        content = self.server.files.get(self.path.lstrip("/"))
-        if status or content is None:
-            self.send_error(status or 404)
-            return
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.server.honours_range else 0
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("ETag", self.server.etag)
-        self.end_headers()
-        if send_body and self.server.seconds:
-            for place in range(start, len(content), CHUNK):
-                time.sleep(self.server.seconds * CHUNK / len(content))
-                self.wfile.write(content[place : place + CHUNK])
-        elif send_body:
-            self.wfile.write(content[start:][: next(self.server.cuts, None)])
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving({NAME: CONTENT}) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -407,30 +341,3 @@ def test_every_split_has_its_two_archives():
         for split in ("Training", "Validation", "Test")
     }
     assert all(re.fullmatch("[0-9a-f]{64}", archive.sha256) for pair in ARCHIVES.values() for archive in pair)
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_from_what_it_has(server, tmp_path):
-    contents = {name: bytes([number]) * (40 * CHUNK) for number, name in enumerate(("images.zip", "masks.zip"))}
-    server.files, server.seconds = contents, 0.5
-    archives = [tuple(Archive(name, hashlib.sha256(content).hexdigest())) for name, content in contents.items()]
-    # Behind the tool's back, as it knows the sums of the real ones, which are 14 GB.
-    before = f"""
-from lesionseg.data.release import download
-download.ARCHIVES["test"] = [download.Archive(*archive) for archive in {archives}]
-"""
-    arguments = ["download_isic", "--splits", "test", "--base-url", server.url]
-    seconds = run(*arguments, tmp_path / "whole", before=before)
-    wanted = tree(tmp_path / "whole")
-    assert list(wanted) == sorted(contents)
-    for moment in moments(seconds, KILLS):
-        out = tmp_path / f"{moment:.3f}"
-        kill_after(moment, *arguments, out, before=before)
-        left = tree(out) if out.exists() else {}
-        assert {name: digest for name, digest in left.items() if name in contents}.items() <= wanted.items()
-        begun = [(out / name).stat().st_size for name in left if name.endswith(".part") and f"{name}.version" in left]
-        server.requests.clear()
-        run(*arguments, out, before=before)
-        assert tree(out) == wanted
-        ranges = [found for found in server.ranges() if found]
-        assert ranges == [f"bytes={size}-" for size in begun if 0 < size < 40 * CHUNK]
