@@ -145,7 +145,7 @@ class PredictionTable:
         """Add what the other processes of the run have written of these images."""
         asked = _by_written_name(images)
         for files in _shares(self._folder, self._cut):
-            for row, crops, instances in _read_tables(files, self._category, asked):
+            for row, crops, instances in _with_parts(read_rows(files.rows, Row), files, self._category, asked):
                 self.add(row, crops, instances)
         _remove_shares(self._folder, self._cut)
 
@@ -304,13 +304,14 @@ def _take_up(
     asked = _by_written_name(images)
     earlier = Earlier({}, {}, {})
     places = [_files(folder, crops, 0), *_shares(folder, crops)]
-    others = [row.id for files in places for row in read_rows(files.rows, Row) if (row.id, row.image) not in asked]
-    if others:
+    tables = [read_rows(files.rows, Row) for files in places]
+    if others := [row.id for row in chain(*tables) if (row.id, row.image) not in asked]:
         raise DataError(
             f"{folder}: holds a run that was ended before its end, of {len(others)} other images "
             f"({first_names(others)}), expected those of now. Give the same INPUT again, {advice}"
         )
-    for row, cut, found in chain(*(_read_tables(files, category, asked) for files in places)):
+    read = (_with_parts(rows, files, category, asked) for rows, files in zip(tables, places, strict=True))
+    for row, cut, found in chain.from_iterable(read):
         outputs = [folder / f"{row.id}{ending}" for ending in endings]
         if crops:
             outputs += [crops.folder / crops.name(row.id, crop.instance) for crop in cut]
@@ -319,12 +320,13 @@ def _take_up(
     return earlier
 
 
-def _read_tables(
-    files: _Files, category: str, asked: Mapping[tuple[str, str], Input]
+def _with_parts(
+    rows: Iterable[Row], files: _Files, category: str, asked: Mapping[tuple[str, str], Input]
 ) -> Iterator[tuple[Row, list[CropRow], list[AnnotatedRow]]]:
-    """Read what a process has written: the row of each image with those of its crops and instances.
+    """Give the rows that a process has written of its images, each with those of its crops and instances.
 
     Args:
+        rows: of its images.
         files: its tables; where one that has to be is missing, nothing is known of any image.
         category: of the instances; empty for none.
         asked: the images by id and path, as they are written.
@@ -333,7 +335,7 @@ def _read_tables(
         return
     crops = rows_by_id(read_rows(files.crops, CropRow)) if files.crops else {}
     instances = rows_by_id(read_rows(files.instances, AnnotatedRow)) if category else {}
-    for row in read_rows(files.rows, Row):
+    for row in rows:
         image = asked[row.id, row.image]
         named = replace(row, id=image.id, image=str(image.path))
         yield named, crops.get(row.id, []), instances.get(row.id, [])
