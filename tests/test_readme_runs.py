@@ -77,8 +77,8 @@ def draw_what_is_named() -> None:
     for number, folder in enumerate(("labels", "anna", "bela", "predictions")):
         for finding in ("acne", "hemo") if folder == "labels" else ("",):
             draw_masks(Path(folder, finding), names, "_mask.png" if finding else ".png", shift=number)
-    for split in ("Validation",):
-        shutil.copytree("RELEASE/ISIC2018_Task1_Test_GroundTruth", f"ISIC2018_Task1_{split}_GroundTruth")
+    # The submission that is scored with it is of the test images.
+    shutil.copytree("RELEASE/ISIC2018_Task1_Test_GroundTruth", "ISIC2018_Task1_Validation_GroundTruth")
     Path("ids.txt").write_text("\n".join(names[:4]))
     Path("configs").symlink_to(ROOT / "configs")
 

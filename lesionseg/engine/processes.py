@@ -81,10 +81,10 @@ def _first_machine(launcher: str) -> str:
 
 def _port() -> int:
     """A port for this run: another one for each step of a job, as several may be on one machine."""
-    job, step = (
-        int(text) if text.isdigit() else 0 for text in map(os.environ.get, ("SLURM_JOB_ID", "SLURM_STEP_ID"), ("", ""))
-    )
-    return 20000 + (101 * job + step) % 20000 if job else 29500
+    job, step = (os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    if not job.isdigit():
+        return 29500
+    return 20000 + (101 * int(job) + (int(step) if step.isdigit() else 0)) % 20000
 
 
 @dataclass(frozen=True)
