@@ -29,6 +29,7 @@ with screen.held_back(), late_imports():
     import lesionseg.evaluation.coco_metric
     import lesionseg.evaluation.lesion_metric
     import lesionseg.evaluation.reconstruction
+    import lesionseg.models.batch_preprocessor
     import lesionseg.models.efficientnet_lite
     import lesionseg.models.flip_tta
     import lesionseg.models.losses

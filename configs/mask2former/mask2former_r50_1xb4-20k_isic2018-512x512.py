@@ -7,7 +7,7 @@ train_dataloader = dict(_base_.isic.train_dataloader, batch_size=4)
 num_classes = _base_.isic.num_classes
 
 # Model
-data_preprocessor = dict(size=_base_.isic.crop_size)
+data_preprocessor = dict(type="BatchSegDataPreProcessor", size=_base_.isic.crop_size)
 model = dict(
     data_preprocessor=data_preprocessor,
     # load_from brings the backbone's weights, too.

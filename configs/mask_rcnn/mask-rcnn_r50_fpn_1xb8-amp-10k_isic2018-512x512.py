@@ -13,6 +13,7 @@ num_classes = _base_.isic.num_classes
 # Model
 model = dict(
     type="LesionMaskRCNN",
+    data_preprocessor=dict(type="BatchDetDataPreprocessor"),
     # load_from brings the backbone's weights, too.
     backbone=dict(init_cfg=None),
     roi_head=dict(bbox_head=dict(num_classes=num_classes), mask_head=dict(num_classes=num_classes)),

@@ -8,7 +8,7 @@ train_dataloader = dict(_base_.isic.train_dataloader, batch_size=8)
 num_classes = 1  # the lesion: findings have no background
 
 # Model
-data_preprocessor = dict(size=_base_.isic.crop_size, test_cfg=dict(size_divisor=32))
+data_preprocessor = dict(type="BatchSegDataPreProcessor", size=_base_.isic.crop_size, test_cfg=dict(size_divisor=32))
 head = dict(type="MultiLabelSegformerHead", num_classes=num_classes, loss_decode=focal_dice())
 model = dict(type="MultiLabelEncoderDecoder", data_preprocessor=data_preprocessor, decode_head=head)
 

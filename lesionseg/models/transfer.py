@@ -1,0 +1,21 @@
+"""From the host to a GPU without waiting for what the GPU still has to do."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def on_device(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor to a device; to a GPU out of pinned memory, so that the host may go on at once."""
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def stacked_on_device(tensors: Sequence[Tensor], device: torch.device | str) -> Tensor:
+    """Stack tensors of one shape, and copy them to a device as `on_device` does."""
+    if torch.device(device).type != "cuda" or tensors[0].is_cuda:
+        return torch.stack(list(tensors)).to(device)
+    pinned = torch.empty((len(tensors), *tensors[0].shape), dtype=tensors[0].dtype, pin_memory=True)
+    return torch.stack(list(tensors), out=pinned).to(device, non_blocking=True)
