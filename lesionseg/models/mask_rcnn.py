@@ -15,8 +15,11 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lesionseg.models.region_targets import IGNORED, Truth, assign, draw, take
+from lesionseg.models.transfer import on_device
+from lesionseg.ops.suppression import best_of_groups
 
 
 class Regions(NamedTuple):
@@ -107,7 +110,9 @@ class LesionMaskRCNN(MaskRCNN):
         chosen_logits = take(torch.cat(logits, 1), index).flatten(0, 1)
         chosen_deltas = take(torch.cat(deltas, 1), index).flatten(0, 1)
         loss_cls = head.loss_cls(chosen_logits, positive, drawn, avg_factor=count)
-        loss_bbox = head.loss_bbox(chosen_deltas, targets, positive.expand(-1, 4), avg_factor=count)
+        # With weights, MMDetection looks at whether any is above 0, which waits for the GPU.
+        chosen_deltas = torch.where(positive > 0, chosen_deltas, targets)
+        loss_bbox = head.loss_bbox(chosen_deltas, targets, avg_factor=count)
         return proposed, dict(loss_rpn_cls=loss_cls, loss_rpn_bbox=loss_bbox)
 
     def _anchors_of(
@@ -130,9 +135,9 @@ class LesionMaskRCNN(MaskRCNN):
         """
         settings = self.train_cfg.rpn_proposal
         batch = len(metas)
-        scores, boxes, levels = [], [], []
+        scores, boxes = [], []
         start = 0
-        for level, (level_logits, level_deltas) in enumerate(zip(logits, deltas, strict=True)):
+        for level_logits, level_deltas in zip(logits, deltas, strict=True):
             count = level_logits.shape[1]
             level_scores, level_anchors = level_logits[..., 0].sigmoid(), anchors[start : start + count]
             start += count
@@ -143,43 +148,39 @@ class LesionMaskRCNN(MaskRCNN):
                 level_anchors, level_deltas = take(level_anchors, index), take(level_deltas, index)
             scores.append(level_scores)
             boxes.append((level_anchors, level_deltas))
-            levels += [level] * level_scores.shape[1]
         all_scores = torch.cat(scores, 1)
         all_anchors, all_deltas = (torch.cat(parts, 1).flatten(0, 1) for parts in zip(*boxes, strict=True))
         decoded = self.rpn_head.bbox_coder.decode(all_anchors, all_deltas).view(batch, -1, 4)
         corners = [[width, height] * 2 for height, width in (meta["img_shape"][:2] for meta in metas)]
-        limits = torch.tensor(corners, device=decoded.device)[:, None]
+        limits = on_device(torch.tensor(corners), decoded.device)[:, None]
         decoded = torch.minimum(decoded.clamp(min=0), limits)
         if settings.min_bbox_size >= 0:
             large = (decoded[..., 2:] - decoded[..., :2] > settings.min_bbox_size).all(-1)
             # They come last then, and suppress nothing.
             all_scores = torch.where(large, all_scores, -1)
-        return self._suppress(decoded, all_scores, levels)
+        return self._suppress(decoded, all_scores, [each.shape[1] for each in scores])
 
-    def _suppress(self, boxes: Tensor, scores: Tensor, level_of: Sequence[int]) -> Regions:
-        """The best boxes (B, N, 4) of each image that overlap no better one of their level; a score below 0 is none."""
-        levels = torch.tensor(level_of, device=boxes.device)
+    def _suppress(self, boxes: Tensor, scores: Tensor, counts: Sequence[int]) -> Regions:
+        """The best boxes of each image that overlap no better one of their level.
+
+        Args:
+            boxes: (B, N, 4), level after level.
+            scores: (B, N); below 0 there is none.
+            counts: how many boxes a level has.
+        """
         settings = self.train_cfg.rpn_proposal
-        batch, count = scores.shape
-        image = torch.arange(batch, device=boxes.device).repeat_interleave(count)
-        groups = image * (level_of[-1] + 1) + levels.repeat(batch) if boxes.is_cuda else levels
-        rules = dict(settings.nms, split_thr=boxes.numel() + 1)
+        most = min(settings.max_per_img, scores.shape[1])
         if boxes.is_cuda:
-            # One call, one wait. Groups are moved apart, further than float32 would keep the boxes' fractions.
-            kept = batched_nms(boxes.flatten(0, 1).double(), scores.flatten().double(), groups, rules)[1]
-        else:
-            # Its time goes with the square of the boxes.
-            each = [batched_nms(*both, groups, rules)[1] for both in zip(boxes, scores, strict=True)]
-            kept = torch.cat([index + number * count for number, index in enumerate(each)])
-        kept = kept[image[kept].argsort(stable=True)]
-        amounts = torch.zeros_like(scores[:, 0], dtype=torch.int64).scatter_add_(0, image[kept], torch.ones_like(kept))
-        rank = torch.arange(len(kept), device=kept.device) - (amounts.cumsum(0) - amounts)[image[kept]]
-        most = min(settings.max_per_img, count)
-        # What is too many goes to a row behind the last.
-        row = torch.where(rank < most, image[kept] * most + rank, batch * most)
-        best = boxes.new_zeros(batch * most + 1, 4).index_copy(0, row, boxes.flatten(0, 1)[kept])
-        usable = scores.new_full((batch * most + 1,), -1).index_copy(0, row, scores.flatten()[kept]) >= 0
-        return Regions(best[:-1].view(batch, most, 4), usable[:-1].view(batch, most))
+            boxes, scores = _best_of_levels(boxes, scores, counts, settings.nms.iou_threshold)
+            scores, index = (each[:, :most] for each in scores.sort(dim=1, descending=True, stable=True))
+            return Regions(take(boxes, index), scores >= 0)
+        levels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        best, usable = boxes.new_zeros(len(boxes), most, 4), levels.new_zeros(len(boxes), most, dtype=torch.bool)
+        for number, each in enumerate(zip(boxes, scores, strict=True)):
+            kept = batched_nms(*each, levels, dict(settings.nms, split_thr=len(levels) + 1))[1][:most]
+            best[number, : len(kept)] = boxes[number, kept]
+            usable[number, : len(kept)] = scores[number, kept] >= 0
+        return Regions(best, usable)
 
     def _region_losses(
         self, features: Sequence[Tensor], truth: Truth, proposed: Regions, masks: Sequence[Any]
@@ -192,16 +193,23 @@ class LesionMaskRCNN(MaskRCNN):
             own = torch.arange(truth.present.shape[1], device=found.device)
             assigned = torch.cat([torch.where(truth.present, own, IGNORED), found], 1)
             index, drawn = draw(assigned, sampler.num, int(sampler.num * sampler.pos_fraction))
-            image, slot = drawn.nonzero(as_tuple=True)
-            region = index[image, slot]
-            assigned = assigned[image, region]
-            boxes = torch.cat([truth.boxes, proposed.boxes], 1)[image, region]
-            labels = torch.where(assigned >= 0, truth.labels[image, assigned.clamp(min=0)], head.num_classes)
+            assigned = take(assigned, index).flatten()
+            boxes = take(torch.cat([truth.boxes, proposed.boxes], 1), index).flatten(0, 1)
+            image = torch.arange(len(drawn), device=drawn.device).repeat_interleave(drawn.shape[1])
             rois = torch.cat([image[:, None].to(boxes), boxes], 1)
-            (positive,) = (assigned >= 0).nonzero(as_tuple=True)
+            # Of all that is asked, in one transfer: what there is decides on the shapes of all that follows.
+            extractors = (roi.bbox_roi_extractor, roi.mask_roi_extractor)
+            levels = [each.map_roi_levels(rois, each.num_inputs) for each in extractors]
+            there, is_positive, *levels = torch.stack([drawn.flatten(), assigned >= 0, *levels]).cpu()
+            chosen = there.nonzero()[:, 0]
+            among = is_positive[chosen].nonzero()[:, 0]
+            levels = [levels[0][chosen], levels[1][chosen[among]]]
+            chosen, positive = (on_device(each, rois.device) for each in (chosen, among))
+            rois, image, assigned = (each[chosen] for each in (rois, image, assigned))
+            labels = torch.where(assigned >= 0, truth.labels[image, assigned.clamp(min=0)], head.num_classes)
             image, assigned, true_labels = image[positive], assigned[positive], labels[positive]
-            targets = head.bbox_coder.encode(boxes[positive], truth.boxes[image, assigned])
-        scores, deltas = head(pool_regions(roi.bbox_roi_extractor, features, rois))
+            targets = head.bbox_coder.encode(rois[positive, 1:], truth.boxes[image, assigned])
+        scores, deltas = head(pool_regions(roi.bbox_roi_extractor, features, rois, levels[0]))
         deltas = deltas.view(len(rois), -1, 4)
         deltas = deltas[positive, 0 if head.reg_class_agnostic else true_labels]
         losses = dict(
@@ -209,12 +217,12 @@ class LesionMaskRCNN(MaskRCNN):
             acc=accuracy(scores, labels),
             loss_bbox=head.loss_bbox(deltas, targets, avg_factor=len(rois)),
         )
-        pooled = pool_regions(roi.mask_roi_extractor, features, rois[positive])
+        pooled = pool_regions(roi.mask_roi_extractor, features, rois[positive], levels[1])
         logits = roi.mask_head(pooled)
         if not len(positive):
             return dict(losses, loss_mask=logits.sum())
         instances = (truth.first[image, 0] + assigned)[:, None]
-        cropped = self._crop(masks, torch.cat([instances.to(boxes), boxes[positive]], 1))
+        cropped = self._crop(masks, torch.cat([instances.to(rois), rois[positive, 1:]], 1))
         if roi.mask_head.class_agnostic:
             true_labels = torch.zeros_like(true_labels)
         return dict(losses, loss_mask=roi.mask_head.loss_mask(logits, cropped, true_labels))
@@ -223,30 +231,52 @@ class LesionMaskRCNN(MaskRCNN):
         """The masks in the regions (N, 5), whose index is the instance's place in the batch: (N, *mask_size) float."""
         settings = self.train_cfg.rcnn
         size = nn.modules.utils._pair(settings.mask_size)
-        stacked = torch.cat([torch.from_numpy(each) for each in masks]).to(rois.device)[:, None].to(rois)
+        stacked = on_device(torch.cat([torch.from_numpy(each) for each in masks]), rois.device)[:, None].to(rois)
         cropped = roi_align(stacked, rois, size, 1.0, 0, "avg", True)[:, 0]
         return cropped if settings.get("soft_mask_target", False) else (cropped >= 0.5).float()
 
 
-def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+def _best_of_levels(
+    boxes: Tensor, scores: Tensor, counts: Sequence[int], iou_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Sort the boxes of each level by their scores, filled up to the same number; those to go get the score -1.
+
+    Arguments as of `LesionMaskRCNN._suppress`; so are the results, (B, levels x M, ...).
+    """
+    both = torch.cat([boxes, scores[..., None]], 2)
+    most = max(counts)
+    levels = [functional.pad(each, (0, 0, 0, most - each.shape[1]), value=-1) for each in both.split(list(counts), 1)]
+    groups = torch.stack(levels, 1).flatten(0, 1)
+    groups = take(groups, groups[..., 4].sort(dim=1, descending=True, stable=True).indices)
+    kept = best_of_groups(groups[..., :4], iou_threshold)
+    ranks = torch.where(kept, groups[..., 4], -1)
+    return groups[..., :4].reshape(len(boxes), -1, 4), ranks.view(len(boxes), -1)
+
+
+def pool_regions(
+    extractor: SingleRoIExtractor, features: Sequence[Tensor], rois: Tensor, levels: Tensor | None = None
+) -> Tensor:
     """Pool each region from the map of its level, in the regions' own precision.
 
     Args:
         extractor: holds the layers, one a map.
         features: (B, C, H, W) maps, of high resolution first.
         rois: (N, 5), index of the image, then x1 y1 x2 y2 in its pixels.
+        levels: (N,) int64 on the host, the place of each region's map, if it is known already.
 
     Returns:
         (N, C, *output_size).
     """
     maps = features[: extractor.num_inputs]
-    levels = extractor.map_roi_levels(rois, len(maps))
+    if levels is None:
+        levels = extractor.map_roi_levels(rois, len(maps)).cpu()
     order = levels.argsort(stable=True)
     counts = levels.bincount(minlength=len(maps)).tolist()
-    parts = zip(extractor.roi_layers, maps, rois[order].split(counts), strict=True)
+    parts = zip(extractor.roi_layers, maps, rois[on_device(order, rois.device)].split(counts), strict=True)
     pooled = [layer(level, part) for layer, level, part in parts if len(part)]
     # The regions' order has to come back; without a region there is still a shape.
-    return torch.cat(pooled)[order.argsort()] if pooled else extractor.roi_layers[0](maps[0], rois)
+    back = on_device(order.argsort(), rois.device)
+    return torch.cat(pooled)[back] if pooled else extractor.roi_layers[0](maps[0], rois)
 
 
 def _assign(rules: MaxIoUAssigner, boxes: Tensor, usable: Tensor | None, truth: Truth) -> Tensor:

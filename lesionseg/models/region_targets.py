@@ -12,6 +12,8 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
 from torch import Tensor
 
+from lesionseg.models.transfer import on_device
+
 NEGATIVE, IGNORED = -1, -2
 
 
@@ -41,9 +43,9 @@ class Truth:
         slots = torch.arange(max(int(counts.max()), 1))
         present = slots < counts
         # Absent ones are the last row, a box without an area.
-        index = torch.where(present, first + slots, -1).to(boxes.device)
+        index = on_device(torch.where(present, first + slots, -1), boxes.device)
         boxes, labels = (torch.cat([each, each.new_zeros(1, *each.shape[1:])]) for each in (boxes, labels))
-        return cls(boxes[index], labels[index], present.to(boxes.device), first.to(boxes.device))
+        return cls(boxes[index], labels[index], *(on_device(each, boxes.device) for each in (present, first)))
 
 
 def assign(

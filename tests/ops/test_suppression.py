@@ -8,6 +8,7 @@ import torch
 from lesionseg import ops
 from lesionseg.environment import compiled_operators
 from lesionseg.errors import DataError
+from lesionseg.ops.suppression import best_of_groups
 
 
 def draw_boxes(count, seed=0):
@@ -84,6 +85,29 @@ def test_nms_takes_half_precision_and_strided_boxes():
     strided = boxes.T.contiguous().T
     assert not strided.is_contiguous()
     assert ops.nms(strided, scores, 0.3, 0).tolist() == loop_nms(boxes.float(), scores, 0.3)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7])
+@pytest.mark.parametrize("count", [1, 40, 300])
+def test_groups_keep_what_each_keeps_alone(threshold, count):
+    for seed in range(20):
+        groups = torch.stack([draw_boxes(count, 100 * seed + number)[0] for number in range(17)])
+        # Equal boxes, boxes without an area, and boxes that are all the same.
+        groups[0, count // 2 :] = groups[0, : count - count // 2]
+        groups[1, ::3, 2:] = groups[1, ::3, :2]
+        groups[2] = groups[2, :1]
+        ranks = torch.arange(count, 0, -1).float()
+        expected = torch.zeros(17, count, dtype=torch.bool)
+        for row, boxes in zip(expected, groups, strict=True):
+            row[ops.nms(boxes, ranks, threshold, 0)] = True
+        assert torch.equal(best_of_groups(groups, threshold), expected)
+
+
+def test_groups_decide_boxes_that_depend_on_each_other_in_a_long_row():
+    # Each overlaps only its neighbours by more than a third: every other one stays.
+    start = torch.arange(200.0)[:, None]
+    boxes = torch.cat([start, torch.zeros_like(start), start + 2.1, torch.ones_like(start)], 1)
+    assert best_of_groups(boxes[None], 1 / 3).tolist() == [[True, False] * 100]
 
 
 def test_batched_nms_keeps_classes_apart():
