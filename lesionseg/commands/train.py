@@ -117,7 +117,7 @@ def _train(options: Options, resume: bool, overwrite: bool) -> Training:
         _add_hooks(cfg)
         runner = ResumableRunner.from_cfg(cfg)
         runners.append(runner)
-        use_channels_last(runner.model)
+        use_channels_last(runner.model, cfg)
         # A line for each of several hundred parameters hides all others.
         runner.logger.addFilter(lambda record: not record.getMessage().startswith("paramwise_options"))
         check_scores(runner)

@@ -72,13 +72,14 @@ def computes_in_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def use_channels_last(model: nn.Module) -> None:
-    """Lay the weights of convolutions out as the CPU's convolutions read them, so that none is laid out anew.
+def use_channels_last(model: nn.Module, cfg: Config) -> None:
+    """Lay the weights of convolutions out as convolutions read them, so that none is laid out anew.
 
-    Features take over the layout. Models that are wrapped for several processes stay as they are: their gradients
-    are gathered in the layout that the weights had then.
+    So do those of a CPU, and a GPU's in mixed precision. Features take over the layout. Models that are wrapped for
+    several processes stay as they are: their gradients are gathered in the layout that the weights had then.
     """
-    if not is_model_wrapper(model) and next(model.parameters()).device.type == "cpu":
+    mixed = cfg.optim_wrapper.type == "AmpOptimWrapper"
+    if not is_model_wrapper(model) and (mixed or next(model.parameters()).device.type == "cpu"):
         model.to(memory_format=torch.channels_last)
 
 

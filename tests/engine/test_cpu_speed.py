@@ -121,15 +121,24 @@ def test_features_take_over_the_layout_of_the_weights_and_stay_the_same():
     inputs = torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(1))
     expected = convolutions()(inputs)
     model = convolutions()
-    use_channels_last(model)
+    use_channels_last(model, load_config(Options(R50)))
     outputs = model(inputs)
     assert outputs.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_gpu_has_the_layout_in_mixed_precision(amp):
+    model = convolutions().cuda()
+    use_channels_last(model, load_config(Options(R50, amp=amp)))
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last) == amp
 
 
 def test_layout_stays_where_several_processes_gather_gradients():
     model = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
     nn.Module.__init__(model)
     model.module = convolutions()
-    use_channels_last(model)
+    use_channels_last(model, load_config(Options(R50)))
     assert all(parameter.is_contiguous() for parameter in model.parameters())
