@@ -7,7 +7,7 @@ output = dict(
     custom_imports=dict(imports=["lesionseg.openmmlab"]),
     vis_backends=_vis_backends,
     visualizer=dict(vis_backends=_vis_backends),
-    log_processor=dict(by_epoch=False),
+    log_processor=dict(type="ReservedMemoryLogProcessor", by_epoch=False),
     default_hooks=dict(
         logger=dict(log_metric_by_epoch=False),
         checkpoint=dict(

@@ -45,15 +45,23 @@ def dispatched_operators(step: Callable[[], object]) -> int:
 
 def gpu_work(step: Callable[[], object]) -> GpuWork:
     """Profile a step on the GPU in use."""
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
-        step()
-        torch.cuda.synchronize()
-    events = profiler.key_averages()
+    events = _profiled(step)
     # Annotations of whole steps are listed as if they ran on the GPU, too.
     on_gpu = [each for each in events if each.device_type.name == "CUDA" and not each.is_user_annotation]
     return GpuWork(
         kernels=sum(each.count for each in on_gpu),
         busy_seconds=sum(each.self_device_time_total for each in on_gpu) / 1e6,
-        # The last one is that of the profiled code above.
-        waits=sum(each.count for each in events if each.key in _WAITS) - 1,
+        # The profiler waits, too.
+        waits=_waits(events) - _waits(_profiled(lambda: None)),
     )
+
+
+def _profiled(step: Callable[[], object]) -> Any:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        step()
+        torch.cuda.synchronize()
+    return profiler.key_averages()
+
+
+def _waits(events: Any) -> int:
+    return sum(each.count for each in events if each.key in _WAITS)

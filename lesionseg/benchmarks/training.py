@@ -25,6 +25,8 @@ from lesionseg.benchmarks.peers import build_peer, check_peer, lesions, peers_of
 from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config, told_as_misfit
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_float32, use_precision
+from lesionseg.engine.progress import most_gpu_memory
+from lesionseg.engine.step_graph import StepGraphs, uses_step_graph
 from lesionseg.tables import Grid, terminal_table
 from lesionseg.workers import fresh_process
 
@@ -171,9 +173,10 @@ def build_training(cfg: Config, way: str) -> Training:
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).to(get_device())
     model.train()
     if way == OURS:
-        use_channels_last(model)
+        use_channels_last(model, cfg)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    return Training(lambda batch: model.train_step(batch, optim_wrapper), batches, batch_size)
+    step = StepGraphs(model) if way == OURS and uses_step_graph(cfg) else model.train_step
+    return Training(lambda batch: step(batch, optim_wrapper), batches, batch_size)
 
 
 def use_stock(cfg: Config) -> None:
@@ -183,6 +186,9 @@ def use_stock(cfg: Config) -> None:
     if cfg.model.get("decode_head", {}).get("type") == "LesionMask2FormerHead":
         cfg.model.decode_head.type = "Mask2FormerHead"
         cfg.model.decode_head.pixel_decoder.type = "mmdet.MSDeformAttnPixelDecoder"
+    preprocessor = cfg.model.data_preprocessor
+    preprocessor.type = preprocessor.type.replace("BatchSegDataPreProcessor", "SegDataPreProcessor")
+    preprocessor.type = preprocessor.type.replace("BatchDetDataPreprocessor", "DetDataPreprocessor")
     if cfg.model.type == "LesionMaskRCNN":
         cfg.model.type = "MaskRCNN"
 
@@ -206,6 +212,6 @@ def _cost() -> _Cost:
     def step() -> None:
         _training.step(copy.deepcopy(_training.batches[0]))
 
-    memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else process_peak_memory()
+    memory = most_gpu_memory() / 2**20 if torch.cuda.is_available() else process_peak_memory()
     work = gpu_work(step) if torch.cuda.is_available() else None
     return _Cost(_training.batch_size, memory, dispatched_operators(step), work)

@@ -29,7 +29,7 @@ _READ = (
         "tta_model",
         "tta_pipeline",
     ),
-    *("activation_checkpointing", "efficient_conv_bn_eval", "compile"),
+    *("activation_checkpointing", "efficient_conv_bn_eval", "compile", "cuda_graph"),
 )
 # What the tools' own flags set, whatever a config says.
 _FLAGS = ("resume", "launcher")
@@ -64,7 +64,10 @@ _WHOLE = {
 }
 _NEVER_NEGATIVE = ("lr", "weight_decay", "momentum", "start_factor", "eta_min", "power", "max_norm", "minutes")
 # On or off, in sections that say nothing of their settings' types.
-_SWITCHES = ("deterministic", "diff_rank_seed", "find_unused_parameters", "cudnn_benchmark", "enable", "by_epoch")
+_SWITCHES = (
+    *("deterministic", "diff_rank_seed", "find_unused_parameters", "cudnn_benchmark", "enable", "by_epoch"),
+    "cuda_graph",
+)
 # What names files, folders and parts is taken as it was typed.
 _AS_TYPED = re.compile(
     r"root|file|path|dir|prefix|name|from|type|checkpoint|_list$|^(img|seg|monitor|save_best|mode|fold)$"

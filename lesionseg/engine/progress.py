@@ -9,12 +9,13 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
-from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.registry import HOOKS, LOG_PROCESSORS
+from mmengine.runner import LogProcessor, Runner
 from torch import nn
 
 from lesionseg.engine.hooks import bare_model
 from lesionseg.engine.screen import duration, screen
+from lesionseg.engine.step_graph import uses_step_graph
 from lesionseg.tables import named_values
 
 # Scores of a validation that are told, beside the one that chooses the best checkpoint.
@@ -135,6 +136,7 @@ def tell_training(runner: Runner, precision: str = "") -> None:
         ("device", describe_device()),
         ("precision", precision or _PRECISIONS.get(optim_wrapper, "float32")),
         ("training", length),
+        *([("steps", "as CUDA graphs")] if uses_step_graph(runner.cfg) else []),
         *_places(runner),
     )
 
@@ -202,10 +204,23 @@ def images_in_an_iteration(runner: Runner) -> int:
     return runner.train_dataloader.batch_sampler.batch_size * get_world_size()
 
 
+@LOG_PROCESSORS.register_module()
+class ReservedMemoryLogProcessor(LogProcessor):
+    """Logs how much of a GPU's memory is reserved: what CUDA graphs hold, MMEngine's does not count."""
+
+    def _get_max_memory(self, runner: Runner) -> int:
+        return most_gpu_memory() // 2**20 if torch.cuda.is_available() else super()._get_max_memory(runner)
+
+
+def most_gpu_memory() -> int:
+    """The most bytes that this process has reserved on its GPU at once."""
+    return torch.cuda.max_memory_reserved()
+
+
 def memory() -> str:
     """The most memory that this process has had at once, that of the GPU where it uses one."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB on the GPU"
+        return f"{most_gpu_memory() / 1e9:.1f} GB on the GPU"
     try:
         import resource
     except ImportError:  # Windows

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -22,6 +23,7 @@ from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
 from lesionseg.engine.progress import CalmRunner
 from lesionseg.engine.screen import screen
+from lesionseg.engine.step_graph import StepGraphs, uses_step_graph
 from lesionseg.engine.work_dir import checkpoints, instead_of, start_from
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, write_text
@@ -53,6 +55,12 @@ class ResumableRunner(CalmRunner):
         # A checkpoint brings all weights, and the file that a backbone began with may be gone.
         if not self._resume:
             super()._init_model_weights()
+
+    def _maybe_compile(self, target: str) -> None:
+        super()._maybe_compile(target)
+        # A model with a step of its own keeps it.
+        if uses_step_graph(self.cfg) and type(self.model).train_step is BaseModel.train_step:
+            setattr(self.model, target, StepGraphs(self.model))
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint.

@@ -1,0 +1,179 @@
+"""A training step as a CUDA graph, which the host starts at once and not kernel by kernel.
+
+A step of a small batch is so many small kernels that the GPU waits for the host to start them.
+"""
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from lesionseg.engine.families import SEMANTIC, family_of
+from lesionseg.errors import DataError, is_out_of_memory
+
+# Those of other shapes are trained on without one.
+MOST_GRAPHS = 4
+
+
+def uses_step_graph(cfg: Config) -> bool:
+    """Whether steps are taken by graphs: on a GPU, where they are always the same, but for `cuda_graph=False`.
+
+    Raises:
+        DataError: `cuda_graph=True` where they are not.
+    """
+    hindrance = None
+    if family_of(cfg, pretraining=True).task != SEMANTIC:
+        hindrance = "its losses look at other parts of the images in every step"
+    elif cfg.optim_wrapper.get("accumulative_counts", 1) != 1:
+        hindrance = "with accumulative_counts some steps differ from others"
+    elif cfg.get("compile"):
+        hindrance = "compile makes graphs, too"
+    elif cfg.get("launcher", "none") != "none":
+        hindrance = "several processes gather their gradients while a step runs"
+    if hindrance and cfg.get("cuda_graph"):
+        raise DataError(
+            f"{cfg.filename}: cuda_graph=True, but {hindrance}, expected steps that are always the same. Leave it out."
+        )
+    return not hindrance and cfg.get("cuda_graph", True) is not False and torch.cuda.is_available()
+
+
+class StepGraphs:
+    """Takes a model's training steps, `train_step`, by a graph for each shape of its batches.
+
+    A graph repeats the forward pass, the losses and the backward pass; the optimizer's step follows it, so that
+    learning rates may change and gradients be clipped. Where a step waits for the GPU, of which there can be no graph,
+    where samples differ in more than their pixels, and beyond `MOST_GRAPHS` shapes, steps are taken without.
+
+    Args:
+        model: on a GPU.
+    """
+
+    def __init__(self, model: BaseModel) -> None:
+        self._model = model
+        self._graphs: dict[Hashable, _StepGraph | None] = {}
+
+    def __call__(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Train on a batch; see `mmengine.model.BaseModel.train_step`."""
+        batch = self._model.data_preprocessor(data, True)
+        # What is frozen gets no gradients, in other kernels.
+        key = (batch["inputs"].shape, tuple(each.requires_grad for each in self._model.parameters()))
+        if key not in self._graphs and len(self._graphs) < MOST_GRAPHS and _tells_all_by_labels(batch):
+            self._graphs[key] = self._graph_of(batch, optim_wrapper)
+        graph = self._graphs.get(key)
+        if graph is None:
+            optim_wrapper.zero_grad()
+            loss, logged = _losses(self._model, batch, optim_wrapper)
+            optim_wrapper.update_params(loss)
+            return logged
+        logged = graph(batch)
+        optim_wrapper.step()
+        return logged
+
+    def _graph_of(self, batch: dict, optim_wrapper: OptimWrapper) -> "_StepGraph | None":
+        pools = [graph.pool for graph in self._graphs.values() if graph]
+        try:
+            return _StepGraph(self._model, batch, optim_wrapper, pools[0] if pools else None)
+        except _WaitsForGpuError as error:
+            MMLogger.get_current_instance().warning(
+                f"Steps are taken without a CUDA graph: {type(self._model).__name__} waits for the GPU ({error})."
+            )
+            return None
+
+
+class _WaitsForGpuError(Exception):
+    """There can be no graph of a step in which the host waits for the GPU."""
+
+
+class _StepGraph:
+    """Forward pass, losses and backward pass for batches of one shape."""
+
+    def __init__(self, model: BaseModel, batch: dict, optim_wrapper: OptimWrapper, pool: Any = None) -> None:
+        self._parameters = list(model.parameters())
+        self._inputs = batch["inputs"].clone()
+        self._labels = _labels(batch)
+        samples = [
+            SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=label))
+            for sample, label in zip(batch["data_samples"], self._labels, strict=True)
+        ]
+        self._batch = dict(inputs=self._inputs, data_samples=samples)
+        # A graph's first replay is the training's first step: what happens before it does not count.
+        buffers, random_state = [each.clone() for each in model.buffers()], torch.cuda.get_rng_state()
+        try:
+            self._warm_up(model, optim_wrapper)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may go on with what concerns them. No two graphs are in use at once: they share memory.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                self._names, self._values = self._take(model, optim_wrapper)
+        finally:
+            with torch.no_grad():
+                for buffer, before in zip(model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)
+            torch.cuda.set_rng_state(random_state)
+        self.pool = graph.pool()
+        self._graph = graph
+        self._gradients = [each.grad for each in self._parameters]
+
+    def _warm_up(self, model: BaseModel, optim_wrapper: OptimWrapper) -> None:
+        """Let kernels be compiled and chosen, and what is kept from step to step be made.
+
+        Raises:
+            _WaitsForGpuError: the step does.
+        """
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        before = torch.cuda.get_sync_debug_mode()
+        try:
+            with torch.cuda.stream(beside):
+                self._take(model, optim_wrapper)
+                torch.cuda.set_sync_debug_mode("error")
+                self._take(model, optim_wrapper)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise _WaitsForGpuError(str(error).strip().splitlines()[0]) from error
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+            torch.cuda.current_stream().wait_stream(beside)
+            optim_wrapper.zero_grad()
+
+    def _take(self, model: BaseModel, optim_wrapper: OptimWrapper) -> tuple[list[str], Tensor]:
+        # Made anew by the backward pass, in memory of the graph.
+        optim_wrapper.zero_grad()
+        loss, logged = _losses(model, self._batch, optim_wrapper)
+        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        return list(logged), torch.stack([each.detach().float() for each in logged.values()])
+
+    def __call__(self, batch: dict) -> dict[str, Tensor]:
+        """Compute the gradients for a batch, and what is to be logged."""
+        self._inputs.copy_(batch["inputs"])
+        _labels(batch, out=self._labels)
+        self._graph.replay()
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        return dict(zip(self._names, self._values.clone().unbind(), strict=True))
+
+
+def _losses(model: nn.Module, batch: dict, optim_wrapper: OptimWrapper) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a model does in `train_step` before its backward pass."""
+    with optim_wrapper.optim_context(model):
+        losses = model(**batch, mode="loss")
+    loss, logged = model.parse_losses(losses)
+    return loss, logged
+
+
+def _labels(batch: dict, out: Tensor | None = None) -> Tensor:
+    """(N, 1, H, W) int64."""
+    return torch.stack([sample.gt_sem_seg.data for sample in batch["data_samples"]], out=out)
+
+
+def _tells_all_by_labels(batch: dict) -> bool:
+    """Whether samples differ in their pixels alone: not in which findings were looked for."""
+    samples = batch["data_samples"]
+    return all(sample.keys() == ["gt_sem_seg"] and not sample.metainfo.get("findings") for sample in samples)
