@@ -10,7 +10,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mmengine.logging import MMLogger
 
 _PACKAGE = Path(__file__).parents[1]
-_INSTALLED = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib"))
 # Of upstream's warnings those that say why a GPU is not used: a user can mend that.
 _ACTIONABLE = ("CUDA initialization", "CUDA capability", "Found GPU")
 # Marks a record of the log that is not for people, although this module makes it.
@@ -190,7 +190,15 @@ def is_for_people(filename: str) -> bool:
     if filename.startswith("<"):
         return False
     path = Path(filename)
-    return path.is_relative_to(_PACKAGE) or not any(path.is_relative_to(folder) for folder in _INSTALLED)
+    return path.is_relative_to(_PACKAGE) or not any(path.is_relative_to(folder) for folder in _installed())
+
+
+@cache
+def _installed() -> tuple[str | Path, ...]:
+    """Where packages lie: with `pip install --user` or `--target`, OpenMMLab's are elsewhere than Python's own."""
+    found = (find_spec(name) for name in ("mmengine", "torch"))
+    beside = [Path(spec.origin).parents[1] for spec in found if spec and spec.origin]
+    return *(sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")), *beside
 
 
 def announce(file: str, launcher: str = "none") -> None:

@@ -1,12 +1,15 @@
 """What a run shows, and what it leaves to its log."""
 
 import io
+import os
+import subprocess
 import sys
 import sysconfig
 import warnings
 
 import pytest
 import tiny_training
+from helpers import ROOT
 
 from lesionseg.cli import progress
 from lesionseg.engine.progress import tell_training
@@ -128,3 +131,14 @@ def test_long_work_is_told_now_and_then_where_there_is_no_bar(is_terminal, capsy
 )
 def test_durations_are_words(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("target", ["mmdet/models/heads.py", "albumentations/core.py"])
+def test_packages_installed_beside_openmmlab_do_not_speak_to_people(target, tmp_path):
+    # As with `pip install --user` or `--target`.
+    (tmp_path / "mmengine").mkdir()
+    (tmp_path / "mmengine/__init__.py").touch()
+    code = f"from lesionseg.engine.screen import is_for_people; print(is_for_people({str(tmp_path / target)!r}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    said = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment, cwd=tmp_path)
+    assert said.strip() == "False"
