@@ -68,9 +68,14 @@ class StopRequest:
         if not self._deferred or self._signal:
             raise Stopped(number)
         self._signal = number
-        # SIGTERM to a whole group ends the loader processes; torch would raise an error for each, amid the step.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # SIGTERM to a whole group ends the loader processes, and torch would raise an error for each, amid the step.
+        # Without any function, Python would print one for those that have ended already.
+        signal.signal(signal.SIGCHLD, _let_be)
         print("\nstopping at the end of this step; a second signal stops at once", file=sys.stderr, flush=True)
+
+
+def _let_be(number: int, frame: object) -> None:
+    """Take a signal, and do nothing."""
 
 
 stop_request = StopRequest()
