@@ -20,13 +20,15 @@ from lesionseg.errors import DataError, is_out_of_memory
 
 # Those of other shapes are trained on without one.
 MOST_GRAPHS = 4
+# Their steps depend neither on the iteration nor on Python's random numbers, which a graph would not see.
+_HEADS = ("LesionMask2FormerHead", "MultiLabelSegformerHead")
 
 
 def uses_step_graph(cfg: Config) -> bool:
-    """Whether steps are taken by graphs: on a GPU, where they are always the same, but for `cuda_graph=False`.
+    """Whether steps are taken by graphs: on a GPU, those of this project's heads, and others for `cuda_graph=True`.
 
     Raises:
-        DataError: `cuda_graph=True` where they are not.
+        DataError: `cuda_graph=True` where a step is not always the same.
     """
     hindrance = None
     if family_of(cfg, pretraining=True).task != SEMANTIC:
@@ -41,7 +43,13 @@ def uses_step_graph(cfg: Config) -> bool:
         raise DataError(
             f"{cfg.filename}: cuda_graph=True, but {hindrance}, expected steps that are always the same. Leave it out."
         )
-    return not hindrance and cfg.get("cuda_graph", True) is not False and torch.cuda.is_available()
+    asked = cfg.get("cuda_graph")
+    return not hindrance and (_has_own_head(cfg) if asked is None else asked) and torch.cuda.is_available()
+
+
+def _has_own_head(cfg: Config) -> bool:
+    head = cfg.model.get("decode_head")
+    return isinstance(head, dict) and head.get("type") in _HEADS
 
 
 class StepGraphs:

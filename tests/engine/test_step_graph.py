@@ -44,6 +44,9 @@ def test_several_processes_are_refused():
         (MASK2FORMER, [], "none", True),
         (SEGFORMER, ["cuda_graph=True"], "none", True),
         (MASK2FORMER, ["cuda_graph=False"], "none", False),
+        # What others' steps depend on is not known.
+        (MASK2FORMER, ["model.decode_head.type=Mask2FormerHead"], "none", False),
+        (MASK2FORMER, ["model.decode_head.type=Mask2FormerHead", "cuda_graph=True"], "none", True),
         # Nobody has asked for what cannot be.
         (MASK2FORMER, [], "pytorch", False),
         (MASK2FORMER, ["compile=True"], "none", False),
