@@ -26,12 +26,13 @@ from lesionseg.cli import progress
 from lesionseg.engine.config import Options, load_config, told_as_misfit
 from lesionseg.engine.cpu_speed import keep_freed_memory, use_channels_last, use_float32, use_precision
 from lesionseg.engine.progress import most_gpu_memory
-from lesionseg.engine.step_graph import StepGraphs, uses_step_graph
+from lesionseg.engine.step_graph import train_step_of
 from lesionseg.tables import Grid, terminal_table
 from lesionseg.workers import fresh_process
 
 STOCK, OURS = "float32, MMEngine alone", "as tools/train.py does"
 BATCHES = 4
+_UPSTREAM = {"BatchSegDataPreProcessor": "SegDataPreProcessor", "BatchDetDataPreprocessor": "DetDataPreprocessor"}
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def build_training(cfg: Config, way: str) -> Training:
     if way == OURS:
         use_channels_last(model, cfg)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    step = StepGraphs(model) if way == OURS and uses_step_graph(cfg) else model.train_step
+    step = train_step_of(model, cfg) if way == OURS else model.train_step
     return Training(lambda batch: step(batch, optim_wrapper), batches, batch_size)
 
 
@@ -188,8 +189,8 @@ def use_stock(cfg: Config) -> None:
     if cfg.model.get("decode_head", {}).get("type") == "LesionMask2FormerHead":
         cfg.model.decode_head.type = "Mask2FormerHead"
         cfg.model.decode_head.pixel_decoder.type = "mmdet.MSDeformAttnPixelDecoder"
-    # This project's two are named after upstream's.
-    cfg.model.data_preprocessor.type = cfg.model.data_preprocessor.type.removeprefix("Batch")
+    preprocessor = cfg.model.data_preprocessor
+    preprocessor.type = _UPSTREAM.get(preprocessor.type, preprocessor.type)
     if cfg.model.type == "LesionMaskRCNN":
         cfg.model.type = "MaskRCNN"
 

@@ -37,6 +37,7 @@ from lesionseg.engine.resuming import (
 from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook
 from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
+from lesionseg.engine.step_graph import check_step_graph
 from lesionseg.engine.work_dir import checkpoints
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
@@ -94,6 +95,7 @@ def _train(options: Options, resume: bool, overwrite: bool) -> Training:
     cfg = load_config(options)
     with told_as_misfit(options.config):
         check_schedule(cfg, options.config)
+        check_step_graph(cfg)
         precision = use_precision(cfg)
         if not resume:
             check_backbone_weights(cfg)

@@ -73,10 +73,10 @@ def computes_in_bfloat16() -> bool:
 
 
 def use_channels_last(model: nn.Module, cfg: Config) -> None:
-    """Lay the weights of convolutions out as convolutions read them, so that none is laid out anew.
+    """Lay the weights of convolutions out as a CPU reads them, and a GPU in mixed precision, so that none does it anew.
 
-    So do those of a CPU, and a GPU's in mixed precision. Features take over the layout. Models that are wrapped for
-    several processes stay as they are: their gradients are gathered in the layout that the weights had then.
+    Features take over the layout. Models that are wrapped for several processes stay as they are: their gradients
+    are gathered in the layout that the weights had then.
     """
     mixed = cfg.optim_wrapper.type == "AmpOptimWrapper"
     if not is_model_wrapper(model) and (mixed or next(model.parameters()).device.type == "cpu"):

@@ -15,7 +15,6 @@ from torch import nn
 
 from lesionseg.engine.hooks import bare_model
 from lesionseg.engine.screen import duration, screen
-from lesionseg.engine.step_graph import uses_step_graph
 from lesionseg.tables import named_values
 
 # Scores of a validation that are told, beside the one that chooses the best checkpoint.
@@ -136,7 +135,6 @@ def tell_training(runner: Runner, precision: str = "") -> None:
         ("device", describe_device()),
         ("precision", precision or _PRECISIONS.get(optim_wrapper, "float32")),
         ("training", length),
-        *([("steps", "as CUDA graphs")] if uses_step_graph(runner.cfg) else []),
         *_places(runner),
     )
 

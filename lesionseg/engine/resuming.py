@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -23,7 +22,7 @@ from lesionseg.engine.checkpoint import BrokenCheckpointError, load_file
 from lesionseg.engine.config import describe_error
 from lesionseg.engine.progress import CalmRunner
 from lesionseg.engine.screen import screen
-from lesionseg.engine.step_graph import StepGraphs, uses_step_graph
+from lesionseg.engine.step_graph import StepGraphs, train_step_of
 from lesionseg.engine.work_dir import checkpoints, instead_of, start_from
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import file_sha256, write_text
@@ -58,9 +57,9 @@ class ResumableRunner(CalmRunner):
 
     def _maybe_compile(self, target: str) -> None:
         super()._maybe_compile(target)
-        # A model with a step of its own keeps it.
-        if uses_step_graph(self.cfg) and type(self.model).train_step is BaseModel.train_step:
-            setattr(self.model, target, StepGraphs(self.model))
+        step = train_step_of(self.model, self.cfg)
+        if isinstance(step, StepGraphs):
+            setattr(self.model, target, step)
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint.

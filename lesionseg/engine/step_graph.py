@@ -3,7 +3,7 @@
 A step of a small batch is so many small kernels that the GPU waits for the host to start them.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,36 +20,50 @@ from lesionseg.errors import DataError, is_out_of_memory
 
 # Those of other shapes are trained on without one.
 MOST_GRAPHS = 4
-# Their steps depend neither on the iteration nor on Python's random numbers, which a graph would not see.
+# Of the configs with these heads it is known: their steps depend neither on the iteration nor on Python's random
+# numbers, which a graph would not see.
 _HEADS = ("LesionMask2FormerHead", "MultiLabelSegformerHead")
 
 
-def uses_step_graph(cfg: Config) -> bool:
-    """Whether steps are taken by graphs: on a GPU, those of this project's heads, and others for `cuda_graph=True`.
-
-    Raises:
-        DataError: `cuda_graph=True` where a step is not always the same.
-    """
-    hindrance = None
-    if family_of(cfg, pretraining=True).task != SEMANTIC:
-        hindrance = "its losses look at other parts of the images in every step"
-    elif cfg.optim_wrapper.get("accumulative_counts", 1) != 1:
-        hindrance = "with accumulative_counts some steps differ from others"
-    elif cfg.get("compile"):
-        hindrance = "compile makes graphs, too"
-    elif cfg.get("launcher", "none") != "none":
-        hindrance = "several processes gather their gradients while a step runs"
-    if hindrance and cfg.get("cuda_graph"):
+def check_step_graph(cfg: Config) -> None:
+    """Raise DataError where a config asks for graphs of steps that are not always the same, by `cuda_graph=True`."""
+    if cfg.get("cuda_graph") and (hindrance := _hindrance(cfg)):
         raise DataError(
             f"{cfg.filename}: cuda_graph=True, but {hindrance}, expected steps that are always the same. Leave it out."
         )
+
+
+def uses_step_graph(cfg: Config) -> bool:
+    """Whether steps are taken by graphs: on a GPU, those of this project's heads, and others for `cuda_graph=True`."""
     asked = cfg.get("cuda_graph")
-    return not hindrance and (_has_own_head(cfg) if asked is None else asked) and torch.cuda.is_available()
+    return (_has_own_head(cfg) if asked is None else asked) and not _hindrance(cfg) and torch.cuda.is_available()
+
+
+def _hindrance(cfg: Config) -> str | None:
+    """Why steps are not always the same."""
+    if family_of(cfg, pretraining=True).task != SEMANTIC:
+        return "the shapes in its steps depend on what is found"
+    if cfg.optim_wrapper.get("accumulative_counts", 1) != 1:
+        return "with accumulative_counts some steps differ from others"
+    if cfg.get("compile") not in (None, False):
+        return "compile makes graphs, too"
+    if cfg.get("activation_checkpointing"):
+        return "activation_checkpointing looks at the random state within a step"
+    if cfg.get("launcher", "none") != "none":
+        return "several processes gather their gradients while a step runs"
+    return None
 
 
 def _has_own_head(cfg: Config) -> bool:
     head = cfg.model.get("decode_head")
     return isinstance(head, dict) and head.get("type") in _HEADS
+
+
+def train_step_of(model: BaseModel, cfg: Config) -> Callable[[dict, OptimWrapper], dict[str, Tensor]]:
+    """What takes a model's training steps: graphs, or its own `train_step`."""
+    if uses_step_graph(cfg) and type(model).train_step is BaseModel.train_step:
+        return StepGraphs(model)
+    return model.train_step
 
 
 class StepGraphs:
@@ -65,16 +79,17 @@ class StepGraphs:
 
     def __init__(self, model: BaseModel) -> None:
         self._model = model
-        self._graphs: dict[Hashable, _StepGraph | None] = {}
+        self._graphs: dict[tuple[int, ...], _StepGraph | None] = {}
+        self._modes: object = None
 
     def __call__(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Train on a batch; see `mmengine.model.BaseModel.train_step`."""
+        """Train on a batch; see `mmengine.model.BaseModel.train_step`.
+
+        Raises:
+            DataError: a step that does not wait for the GPU cannot be made a graph all the same.
+        """
         batch = self._model.data_preprocessor(data, True)
-        # What is frozen gets no gradients, in other kernels.
-        key = (batch["inputs"].shape, tuple(each.requires_grad for each in self._model.parameters()))
-        if key not in self._graphs and len(self._graphs) < MOST_GRAPHS and _tells_all_by_labels(batch):
-            self._graphs[key] = self._graph_of(batch, optim_wrapper)
-        graph = self._graphs.get(key)
+        graph = self._graph_for(batch, optim_wrapper) if _tells_all_by_labels(batch) else None
         if graph is None:
             optim_wrapper.zero_grad()
             loss, logged = _losses(self._model, batch, optim_wrapper)
@@ -84,15 +99,24 @@ class StepGraphs:
         optim_wrapper.step()
         return logged
 
-    def _graph_of(self, batch: dict, optim_wrapper: OptimWrapper) -> "_StepGraph | None":
-        pools = [graph.pool for graph in self._graphs.values() if graph]
-        try:
-            return _StepGraph(self._model, batch, optim_wrapper, pools[0] if pools else None)
-        except _WaitsForGpuError as error:
-            MMLogger.get_current_instance().warning(
-                f"Steps are taken without a CUDA graph: {type(self._model).__name__} waits for the GPU ({error})."
-            )
-            return None
+    def _graph_for(self, batch: dict, optim_wrapper: OptimWrapper) -> "_StepGraph | None":
+        model = self._model
+        # What is frozen has no gradients, and what is in evaluation keeps its statistics: by other kernels.
+        modes = [each.requires_grad for each in model.parameters()], [each.training for each in model.modules()]
+        if modes != self._modes:
+            self._modes = modes
+            self._graphs.clear()
+        shape = tuple(batch["inputs"].shape)
+        if shape not in self._graphs and len(self._graphs) < MOST_GRAPHS:
+            logger = MMLogger.get_current_instance()
+            pools = [graph.pool for graph in self._graphs.values() if graph]
+            try:
+                self._graphs[shape] = _StepGraph(model, batch, optim_wrapper, pools[0] if pools else None)
+                logger.info(f"training steps of {shape[0]} images of {shape[3]}x{shape[2]} pixels are a CUDA graph")
+            except _WaitsForGpuError as error:
+                self._graphs[shape] = None
+                logger.warning(f"training steps are no CUDA graph: {type(model).__name__} waits for the GPU ({error})")
+        return self._graphs.get(shape)
 
 
 class _WaitsForGpuError(Exception):
@@ -112,28 +136,36 @@ class _StepGraph:
         ]
         self._batch = dict(inputs=self._inputs, data_samples=samples)
         # A graph's first replay is the training's first step: what happens before it does not count.
-        buffers, random_state = [each.clone() for each in model.buffers()], torch.cuda.get_rng_state()
+        random_state = torch.cuda.get_rng_state()
         try:
             self._warm_up(model, optim_wrapper)
-            graph = torch.cuda.CUDAGraph()
+        finally:
+            torch.cuda.set_rng_state(random_state)
+        graph = torch.cuda.CUDAGraph()
+        try:
             # Other threads may go on with what concerns them. No two graphs are in use at once: they share memory.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 self._names, self._values = self._take(model, optim_wrapper)
-        finally:
-            with torch.no_grad():
-                for buffer, before in zip(model.buffers(), buffers, strict=True):
-                    buffer.copy_(before)
-            torch.cuda.set_rng_state(random_state)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            # What a capture that broke off has left of the GPU's state is not known.
+            raise DataError(
+                f"{type(model).__name__}: a training step cannot be made a CUDA graph "
+                f"({str(error).strip().splitlines()[0]}), expected one that can. Add --cfg-options cuda_graph=False."
+            ) from error
+        torch.cuda.set_rng_state(random_state)
         self.pool = graph.pool()
         self._graph = graph
         self._gradients = [each.grad for each in self._parameters]
 
     def _warm_up(self, model: BaseModel, optim_wrapper: OptimWrapper) -> None:
-        """Let kernels be compiled and chosen, and what is kept from step to step be made.
+        """Let kernels be compiled and chosen, and what is kept from step to step be made; statistics stay.
 
         Raises:
             _WaitsForGpuError: the step does.
         """
+        buffers = [each.clone() for each in model.buffers()]
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         before = torch.cuda.get_sync_debug_mode()
@@ -141,15 +173,19 @@ class _StepGraph:
             with torch.cuda.stream(beside):
                 self._take(model, optim_wrapper)
                 torch.cuda.set_sync_debug_mode("error")
-                self._take(model, optim_wrapper)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            raise _WaitsForGpuError(str(error).strip().splitlines()[0]) from error
+                try:
+                    self._take(model, optim_wrapper)
+                except RuntimeError as error:
+                    if is_out_of_memory(error):
+                        raise
+                    raise _WaitsForGpuError(str(error).strip().splitlines()[0]) from error
         finally:
             torch.cuda.set_sync_debug_mode(before)
             torch.cuda.current_stream().wait_stream(beside)
             optim_wrapper.zero_grad()
+            with torch.no_grad():
+                for buffer, earlier in zip(model.buffers(), buffers, strict=True):
+                    buffer.copy_(earlier)
 
     def _take(self, model: BaseModel, optim_wrapper: OptimWrapper) -> tuple[list[str], Tensor]:
         # Made anew by the backward pass, in memory of the graph.
@@ -183,5 +219,8 @@ def _labels(batch: dict, out: Tensor | None = None) -> Tensor:
 
 def _tells_all_by_labels(batch: dict) -> bool:
     """Whether samples differ in their pixels alone: not in which findings were looked for."""
-    samples = batch["data_samples"]
-    return all(sample.keys() == ["gt_sem_seg"] and not sample.metainfo.get("findings") for sample in samples)
+    return all(
+        sample.keys() == ["gt_sem_seg"]
+        and all(finding in sample.mask_paths for finding in sample.metainfo.get("findings", ()))
+        for sample in batch["data_samples"]
+    )

@@ -31,7 +31,8 @@ class BatchSegDataPreProcessor(SegDataPreProcessor):
         """Bring a batch to the model's device and into its range.
 
         Args:
-            data: `inputs`, uint8 or float (3, H, W) each; `data_samples`, whose `gt_sem_seg` is (1, H, W) int64.
+            data: `inputs`, uint8 or float (3, H, W) each; `data_samples`, whose `gt_sem_seg` is (1, H, W) int64, of
+                0..255.
             training: whether it is trained on.
 
         Returns:
@@ -66,7 +67,7 @@ class BatchSegDataPreProcessor(SegDataPreProcessor):
         """Whether a batch is of one size, and labelled by classes alone."""
         shapes = {tuple(image.shape) for image in images}
         return (
-            len(shapes) == 1
+            len(shapes) == len({image.dtype for image in images}) == 1
             and self.batch_augments is None
             and all(sample.keys() == ["gt_sem_seg"] for sample in samples)
             and {tuple(sample.gt_sem_seg.data.shape[1:]) for sample in samples} == {shape[1:] for shape in shapes}

@@ -74,6 +74,7 @@ class LesionMaskRCNN(MaskRCNN):
             and not (rpn.reg_decoded_bbox or roi.bbox_head.reg_decoded_bbox or roi.bbox_head.custom_activation)
             and settings.rpn.allowed_border < 0
             and settings.rpn_proposal.nms.type == "nms"
+            and settings.rpn_proposal.nms.keys() <= {"type", "iou_threshold"}
             and all(stage.pos_weight <= 0 for stage in (settings.rpn, settings.rcnn))
             and not rpn.sampler.add_gt_as_proposals
             and roi.bbox_sampler.add_gt_as_proposals
@@ -239,9 +240,12 @@ class LesionMaskRCNN(MaskRCNN):
 def _best_of_levels(
     boxes: Tensor, scores: Tensor, counts: Sequence[int], iou_threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Sort the boxes of each level by their scores, filled up to the same number; those to go get the score -1.
+    """Sort the boxes of each level by their scores, and fill the levels up to the same number M.
 
-    Arguments as of `LesionMaskRCNN._suppress`; so are the results, (B, levels x M, ...).
+    Arguments as of `LesionMaskRCNN._suppress`.
+
+    Returns:
+        (B, levels x M, 4) boxes; (B, levels x M) scores, -1 of what was suppressed or filled up.
     """
     both = torch.cat([boxes, scores[..., None]], 2)
     most = max(counts)
@@ -249,8 +253,8 @@ def _best_of_levels(
     groups = torch.stack(levels, 1).flatten(0, 1)
     groups = take(groups, groups[..., 4].sort(dim=1, descending=True, stable=True).indices)
     kept = best_of_groups(groups[..., :4], iou_threshold)
-    ranks = torch.where(kept, groups[..., 4], -1)
-    return groups[..., :4].reshape(len(boxes), -1, 4), ranks.view(len(boxes), -1)
+    left = torch.where(kept, groups[..., 4], -1)
+    return groups[..., :4].reshape(len(boxes), -1, 4), left.view(len(boxes), -1)
 
 
 def pool_regions(

@@ -1,7 +1,6 @@
 """Mask2Former's pixel decoder without what it computes anew in every step."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from mmdet.models.layers import MSDeformAttnPixelDecoder, SinePositionalEncoding
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionseg.ops.attention import deformable_attention
+from lesionseg.ops.kept import kept
 
 
 # In MMEngine's root registry, where the heads of MMSegmentation and of MMDetection both find it.
@@ -71,9 +71,9 @@ def _attend(
     return attention.dropout(attention.output_proj(found)) + query
 
 
-@lru_cache(maxsize=8)
+@kept(8)
 def positions_by_level(
-    encoding: SinePositionalEncoding, sizes: tuple[tuple[int, int], ...], device: torch.device
+    encoding: SinePositionalEncoding, sizes: tuple[tuple[int, ...], ...], device: torch.device
 ) -> list[Tensor]:
     """The encoded positions of maps without padding, (1, height x width, C) float32 each; those used last are kept."""
     # What is made while a model predicts may be used when it trains.
@@ -82,8 +82,8 @@ def positions_by_level(
         return [encoding(mask).flatten(2).mT.contiguous() for mask in masks]
 
 
-@lru_cache(maxsize=8)
-def reference_points(sizes: tuple[tuple[int, int], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+@kept(8)
+def reference_points(sizes: tuple[tuple[int, ...], ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """The centres of all cells of all levels, and what turns cells into shares of a level.
 
     Returns:

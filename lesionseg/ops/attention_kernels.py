@@ -4,13 +4,14 @@ Needs Triton. Each program takes a block of rows, a row being a query and a head
 head. Sums are float32, whatever the inputs are.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from lesionseg.ops.kept import kept
 
 # Rows of a program.
 _FORWARD, _BACKWARD = 32, 16
@@ -53,7 +54,7 @@ def _launch(value: Tensor, weights: Tensor, block: int) -> tuple[tuple[int], dic
     return (triton.cdiv(rows, block),), dict(shape, **fixed, BLOCK=block, WIDTH=triton.next_power_of_2(channels))
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def _table(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     """The levels' sizes where kernels read them; copying them there waits for the device."""
     return torch.tensor(sizes, dtype=torch.int32, device=device)

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from lesionseg.engine.config import Options, load_config
-from lesionseg.engine.step_graph import MOST_GRAPHS, StepGraphs, uses_step_graph
+from lesionseg.engine.step_graph import MOST_GRAPHS, StepGraphs, check_step_graph, uses_step_graph
 from lesionseg.errors import DataError
 
 MASK2FORMER = str(ROOT / "configs/mask2former/mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py")
@@ -22,20 +22,21 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUD
 @pytest.mark.parametrize(
     ("config", "options", "fault"),
     [
-        (MASK_RCNN, [], "its losses look at other parts of the images in every step"),
+        (MASK_RCNN, [], "the shapes in its steps depend on what is found"),
         (MASK2FORMER, ["optim_wrapper.accumulative_counts=2"], "with accumulative_counts some steps differ"),
         (MASK2FORMER, ["compile=True"], "compile makes graphs, too"),
+        (MASK2FORMER, ["activation_checkpointing=['backbone']"], "activation_checkpointing looks at the random state"),
     ],
 )
 def test_a_step_that_is_not_always_the_same_is_refused(config, options, fault):
     cfg = load_config(Options(config, cfg_options=["cuda_graph=True", *options]))
     with pytest.raises(DataError, match=f"cuda_graph=True, but {fault}.*Leave it out"):
-        uses_step_graph(cfg)
+        check_step_graph(cfg)
 
 
 def test_several_processes_are_refused():
     with pytest.raises(DataError, match="several processes gather their gradients"):
-        uses_step_graph(load_config(Options(MASK2FORMER, cfg_options=["cuda_graph=True"], launcher="pytorch")))
+        check_step_graph(load_config(Options(MASK2FORMER, cfg_options=["cuda_graph=True"], launcher="pytorch")))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_several_processes_are_refused():
         (MASK2FORMER, ["model.decode_head.type=Mask2FormerHead", "cuda_graph=True"], "none", True),
         # Nobody has asked for what cannot be.
         (MASK2FORMER, [], "pytorch", False),
-        (MASK2FORMER, ["compile=True"], "none", False),
+        (MASK2FORMER, ["compile={}"], "none", False),
         (MASK_RCNN, [], "none", False),
     ],
 )
@@ -114,6 +115,24 @@ def test_a_training_goes_as_without(config, amp, isic_folder):
     assert torch.equal(torch.cuda.get_rng_state(), _state_after(plain, 4))
 
 
+@pytest.mark.gpu
+@on_a_gpu
+def test_what_a_graph_reads_outlives_validations_of_other_sizes(isic_folder):
+    plain, graphed = (Trained(MASK2FORMER, isic_folder) for _ in range(2))
+    step = StepGraphs(graphed.model)
+    graphed.losses(step, (0,))
+    with torch.no_grad():
+        for width in range(32, 32 * 40, 32):
+            graphed.model.eval()(torch.rand(1, 3, 64, width, device="cuda"))
+    graphed.model.train()
+    torch.cuda.empty_cache()
+    taken = [torch.full((1 << 20,), torch.nan, device="cuda") for _ in range(200)]
+    plain.losses(plain.model.train_step, (0,))
+    found, expected = graphed.losses(step, (1,)), plain.losses(plain.model.train_step, (1,))
+    assert taken
+    assert found[0] == pytest.approx(expected[0], rel=5e-2, abs=5e-2)
+
+
 def _state_after(trained, steps):
     trained.losses(trained.model.train_step, (0,) * steps)
     return torch.cuda.get_rng_state()
@@ -156,12 +175,10 @@ def test_batches_of_many_shapes_and_frozen_weights_are_trained_on(isic_folder):
         assert ours == pytest.approx(other, rel=5e-2, abs=5e-2)
     assert len(step._graphs) == MOST_GRAPHS
     assert all(step._graphs.values())
-    fresh = StepGraphs(graphed.model)
-    graphed.losses(fresh, (1,))
     graphed.model.backbone.requires_grad_(False)
     before = [each.detach().clone() for each in graphed.model.backbone.parameters()]
     graphed.optim_wrapper.optimizer.param_groups[0]["weight_decay"] = 0.0
-    graphed.losses(fresh, (1,))
+    graphed.losses(step, (1,))
     assert all(each.grad is None for each in graphed.model.backbone.parameters())
     assert all(torch.equal(*pair) for pair in zip(before, graphed.model.backbone.parameters(), strict=True))
 
