@@ -278,6 +278,7 @@ def _all_finite(value: Any) -> bool:
 
 def _unknown(cfg: "Config", key: str, config: str) -> DataError:
     names = [name for top in cfg if top in read_keys() for name in _names(top, cfg[top])]
+    names += [name for name in _READ if name not in cfg]
     if "data_preprocessor" in (cfg.get("model") or {}):
         names = [name for name in names if not name.startswith("data_preprocessor")]
     leaf = key.rpartition(".")[2]
