@@ -18,6 +18,13 @@ import lesionseg  # noqa: E402, F401
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_configure(config):
+    # Numbers to the last bit, and what is told of the machine, are those of a CPU.
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SPLITS = {"training": 6, "validation": 3, "test": 5}
 
