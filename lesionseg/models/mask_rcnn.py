@@ -161,20 +161,12 @@ class LesionMaskRCNN(MaskRCNN):
             all_scores = torch.where(large, all_scores, -1)
         return self._suppress(decoded, all_scores, [each.shape[1] for each in scores])
 
-    def _suppress(self, boxes: Tensor, scores: Tensor, counts: Sequence[int]) -> Regions:
-        """The best boxes of each image that overlap no better one of their level.
-
-        Args:
-            boxes: (B, N, 4), level after level.
-            scores: (B, N); below 0 there is none.
-            counts: how many boxes a level has.
-        """
+    def _suppress(self, boxes: Tensor, scores: Tensor, counts: list[int]) -> Regions:
+        """See `best_of_levels`."""
         settings = self.train_cfg.rpn_proposal
         most = min(settings.max_per_img, scores.shape[1])
         if boxes.is_cuda:
-            boxes, scores = _best_of_levels(boxes, scores, counts, settings.nms.iou_threshold)
-            scores, index = (each[:, :most] for each in scores.sort(dim=1, descending=True, stable=True))
-            return Regions(take(boxes, index), scores >= 0)
+            return best_of_levels(boxes, scores, counts, settings.nms.iou_threshold, most)
         levels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         best, usable = boxes.new_zeros(len(boxes), most, 4), levels.new_zeros(len(boxes), most, dtype=torch.bool)
         for number, each in enumerate(zip(boxes, scores, strict=True)):
@@ -237,24 +229,26 @@ class LesionMaskRCNN(MaskRCNN):
         return cropped if settings.get("soft_mask_target", False) else (cropped >= 0.5).float()
 
 
-def _best_of_levels(
-    boxes: Tensor, scores: Tensor, counts: Sequence[int], iou_threshold: float
-) -> tuple[Tensor, Tensor]:
-    """Sort the boxes of each level by their scores, and fill the levels up to the same number M.
+def best_of_levels(boxes: Tensor, scores: Tensor, counts: list[int], iou_threshold: float, most: int) -> Regions:
+    """The best boxes of each image that overlap no better one of their level, of all images and levels at once.
 
-    Arguments as of `LesionMaskRCNN._suppress`.
-
-    Returns:
-        (B, levels x M, 4) boxes; (B, levels x M) scores, -1 of what was suppressed or filled up.
+    Args:
+        boxes: (B, N, 4), level after level.
+        scores: (B, N); below 0 there is none.
+        counts: how many boxes a level has.
+        iou_threshold: above this IoU they overlap.
+        most: how many of an image, at most N.
     """
     both = torch.cat([boxes, scores[..., None]], 2)
-    most = max(counts)
-    levels = [functional.pad(each, (0, 0, 0, most - each.shape[1]), value=-1) for each in both.split(list(counts), 1)]
+    longest = max(counts)
+    # Filled up with what is none, so that all levels are of one length.
+    levels = [functional.pad(each, (0, 0, 0, longest - each.shape[1]), value=-1) for each in both.split(counts, 1)]
     groups = torch.stack(levels, 1).flatten(0, 1)
     groups = take(groups, groups[..., 4].sort(dim=1, descending=True, stable=True).indices)
     kept = best_of_groups(groups[..., :4], iou_threshold)
-    left = torch.where(kept, groups[..., 4], -1)
-    return groups[..., :4].reshape(len(boxes), -1, 4), left.view(len(boxes), -1)
+    left = torch.where(kept, groups[..., 4], -1).view(len(boxes), -1)
+    best, index = (each[:, :most] for each in left.sort(dim=1, descending=True, stable=True))
+    return Regions(take(groups[..., :4].reshape(len(boxes), -1, 4), index), best >= 0)
 
 
 def pool_regions(
