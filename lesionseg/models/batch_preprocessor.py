@@ -41,12 +41,7 @@ class BatchSegDataPreProcessor(SegDataPreProcessor):
         images, samples = data["inputs"], data.get("data_samples")
         if not training or not samples or not self._is_uniform(images, samples):
             return super().forward(data, training)
-        inputs = stacked_on_device(images, self.device)
-        if self._channel_conversion and inputs.shape[1] == 3:
-            inputs = inputs.flip(1)
-        inputs = inputs.float()
-        if self._enable_normalize:
-            inputs = (inputs - self.mean) / self.std
+        inputs = _normalised(self, stacked_on_device(images, self.device))
         # Classes fit into bytes, of which there are an eighth as many to copy.
         labels = stacked_on_device([sample.gt_sem_seg.data.byte() for sample in samples], self.device).long()
         size = inputs.shape[2:]
@@ -90,12 +85,7 @@ class _BatchImages(ImgDataPreprocessor):
         sizes = torch.tensor([image.shape[1:] for image in images])
         height, width = (-(-edge // self.pad_size_divisor) * self.pad_size_divisor for edge in sizes.amax(0).tolist())
         padded = [functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
-        inputs = stacked_on_device(padded, self.device)
-        if self._channel_conversion:
-            inputs = inputs.flip(1)
-        inputs = inputs.float()
-        if self._enable_normalize:
-            inputs = (inputs - self.mean) / self.std
+        inputs = _normalised(self, stacked_on_device(padded, self.device))
         beyond = _beyond(on_device(sizes, self.device), height, width)
         inputs = inputs.masked_fill(beyond[:, None], self.pad_value)
         return dict(inputs=inputs, data_samples=self.cast_data(data["data_samples"]))
@@ -112,6 +102,14 @@ class BatchDetDataPreprocessor(DetDataPreprocessor, _BatchImages):
 
     def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
         super().__init__(non_blocking=non_blocking, **kwargs)
+
+
+def _normalised(preprocessor: ImgDataPreprocessor, images: Tensor) -> Tensor:
+    """Bring the channels of images (N, C, H, W) into the model's order and range, float32."""
+    if preprocessor._channel_conversion and images.shape[1] == 3:
+        images = images.flip(1)
+    images = images.float()
+    return (images - preprocessor.mean) / preprocessor.std if preprocessor._enable_normalize else images
 
 
 def _beyond(sizes: Tensor, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from lesionseg.engine.config import Options, load_config
+from lesionseg.engine.cpu_speed import use_float32
 from lesionseg.engine.step_graph import MOST_GRAPHS, StepGraphs, check_step_graph, uses_step_graph
 from lesionseg.errors import DataError
 
@@ -77,9 +78,7 @@ class Trained:
         if amp:
             cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype="bfloat16", loss_scale=dict(enabled=False))
         else:
-            cfg.optim_wrapper.type = "OptimWrapper"
-            cfg.optim_wrapper.pop("dtype", None)
-            cfg.optim_wrapper.pop("loss_scale", None)
+            use_float32(cfg)
         loader = Runner.build_dataloader(dict(cfg.train_dataloader, num_workers=0, persistent_workers=False), seed=0)
         batches = iter(loader)
         self.batches = [next(batches) for _ in range(3)]

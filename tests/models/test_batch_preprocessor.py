@@ -16,14 +16,14 @@ from lesionseg.models.batch_preprocessor import BatchDetDataPreprocessor, BatchS
 NORMALISED = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
-def batch(sizes, *, ids=True):
+def batch(sizes):
     generator = torch.Generator().manual_seed(0)
     images, samples = [], []
     for number, size in enumerate(sizes):
         images.append(torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator))
         labels = torch.randint(0, 2, (1, *size), generator=generator)
         labels[0, 0, 0] = 255
-        metainfo = dict(image_id=str(number), img_shape=size, ori_shape=(9, 9)) if ids else {}
+        metainfo = dict(image_id=str(number), img_shape=size, ori_shape=(9, 9))
         samples.append(SegDataSample(metainfo=metainfo, gt_sem_seg=PixelData(data=labels)))
     return dict(inputs=images, data_samples=samples)
 
