@@ -1,7 +1,10 @@
 """Data that several test modules use."""
 
+import functools
+import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -23,6 +26,23 @@ def pytest_configure(config):
     # Numbers to the last bit, and what is told of the machine, are those of a CPU.
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # A shell lets what it starts in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    # MMEngine collects garbage for every data set that it builds, which takes long among all that was imported by now.
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def metafiles():
+    """Lets MMEngine read OpenMMLab's hundred lists of models once, and not for every config with a base among them."""
+    from mmengine.config import utils
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(utils, "_get_cfg_metainfo", functools.cache(utils._get_cfg_metainfo))
+        yield
 
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
