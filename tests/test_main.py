@@ -1,7 +1,9 @@
 """The command `lesionseg`, and the configs that it knows by name."""
 
+import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from helpers import MASK2FORMER, ROOT
@@ -80,6 +82,13 @@ def test_configs_are_listed_with_purpose_and_scores():
     assert "for a CPU: ResNet-18 up to conv4" in lines[2]
     assert "Jaccard 0." in " ".join(lines)
     assert max(map(len, lines[2:])) <= 60
+
+
+def test_every_config_says_by_itself_what_it_is_for():
+    lines = [*list_configs(width=1000).splitlines(), ""]
+    told = {name.strip(): text for name, text in pairwise(lines) if re.match(r"  \S", name)}
+    assert len(told) == len(config_paths())
+    assert [name for name, text in told.items() if not text.startswith("    ") or "the same" in text] == []
 
 
 def test_words_of_no_config_are_told():
