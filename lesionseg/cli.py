@@ -155,7 +155,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the tools that run a config, in a work_dir and on any number of processes, share."""
     add_config_arguments(parser)
-    parser.add_argument("--work-dir", metavar="DIR", type=path, help="where results go (default: work_dirs/<config>)")
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        type=path,
+        help="where results go (default: work_dirs/<config>, or the config, where that is the work_dir of a training)",
+    )
     add_launcher(parser)
     add_verbose(parser)
     # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.

@@ -15,8 +15,9 @@ examples:
     python tools/annotate.py photos --out masks
   three findings, which may overlap, each begun from what a model finds:
     python tools/annotate.py photos --out masks --findings acne hemo mela --model work_dirs/export
-  the missing masks of a data set folder:
-    python tools/annotate.py data/MINE/images/training --out data/MINE/annotations/training
+  the missing masks of a data set folder, whose images then belong in images/training and masks in
+  annotations/training:
+    python tools/annotate.py data/MINE/images/unlabelled --out drawn
 
 MASKS gets <id>.png, or <finding>/<id>.png with --findings: gray 0 = skin and 255 = lesion, in the image's original
 size. An id is the path of an image below its IMAGES without suffix, so sub-folders are kept. Masks that are there
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar=("MODEL", "CHECKPOINT"),
         nargs="+",
         default=[],
-        help="to begin from: an ONNX file of tools/export.py or the folder that it wrote, a config and its "
-        "CHECKPOINT, or otsu-blue",
+        help="to begin from: an ONNX file of tools/export.py or the folder that it wrote, the work_dir of a training, "
+        "an ensemble of tools/folds.py, a config and its CHECKPOINT, or otsu-blue",
     )
     add_address_arguments(parser)
     args = parser.parse_args(argv)

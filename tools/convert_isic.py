@@ -191,7 +191,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "group together",
     )
     groups.add_argument(
-        "--group-column", metavar="NAME", type=name, help="its column of groups (default: patient_id or lesion_id)"
+        "--group-column",
+        metavar="NAME",
+        type=name,
+        help="its column of groups (default: patient_id, lesion_id or else group)",
     )
     args = parser.parse_args(argv)
     _set_paths(parser, args)

@@ -30,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "models",
         metavar="MODEL",
         nargs="+",
-        help="one or two: an ONNX file of tools/export.py or the folder that it wrote, the work_dir of a training, a "
-        "config followed by its CHECKPOINT, or otsu-blue, a baseline that has learned nothing",
+        help="one or two: an ONNX file of tools/export.py or the folder that it wrote, the work_dir of a training, an "
+        "ensemble of tools/folds.py, a config followed by its CHECKPOINT, or otsu-blue, a baseline that has learned "
+        "nothing",
     )
     add_address_arguments(parser)
     args = parser.parse_args(argv)

@@ -39,7 +39,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=path,
         nargs="+",
         default=[],
-        help="files, folders or patterns to compare on (default: 50 images of the config's validation set)",
+        help="files, folders or patterns to compare on (default: 50 images of the config's validation set, or drawn "
+        "phantoms where there are none)",
     )
     parser.add_argument("--split", metavar="SPLIT", type=name, help="compare on 50 images of this split, such as test")
     parser.add_argument("--threads", type=threads, metavar="N", help="CPU threads of both (default: one a core)")

@@ -22,7 +22,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="replace the checkpoints and the report that another run left in the work_dir; without it, and without "
         "--resume, such a work_dir is refused",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision: float16 on a CUDA GPU, bfloat16 on a CPU")
+    parser.add_argument(
+        "--amp",
+        action="store_true",
+        help="mixed precision: bfloat16 on a GPU that has it, else float16, which Mask R-CNN always takes; on a CPU "
+        "bfloat16 where it has instructions for it, and float32 elsewhere and for Mask R-CNN",
+    )
     return parser.parse_args(argv)
 
 
