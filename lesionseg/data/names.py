@@ -146,6 +146,32 @@ def listed_id(name: str) -> str:
     return image_id(name) if is_picture(name) else plain(name)
 
 
+def find_listed(listed: Iterable[str], ids: Iterable[str]) -> dict[str, list[str]]:
+    """Find what a table calls images: each by its id, or else by its name without folders, in the table or in the id.
+
+    Args:
+        listed: the names in the table, as from `listed_id`.
+        ids: of the images.
+
+    Returns:
+        id -> its names in the table: none, one, or several where they have folders and the id has not.
+
+    Example:
+        >>> find_listed(["a/1", "2"], ["a/1", "b/1", "b/2"])
+        {'a/1': ['a/1'], 'b/1': [], 'b/2': ['2']}
+    """
+    known = dict.fromkeys(listed)
+    by_name: dict[str, list[str]] = {}
+    for name in known:
+        by_name.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def names(id: str) -> list[str]:
+        own = next((name for name in (id, PurePosixPath(id).name) if name in known), None)
+        return by_name.get(id, []) if own is None else [own]
+
+    return {id: names(id) for id in ids}
+
+
 def mask_file(id: str) -> str:
     """The name of a predicted mask, as a challenge wants it.
 

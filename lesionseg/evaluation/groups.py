@@ -1,16 +1,15 @@
 """Is a method as good for everybody: scores by groups of images, and how far each is from the rest."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from os import PathLike
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from lesionseg.data.lists import read_table
-from lesionseg.data.names import listed_id
+from lesionseg.data.names import find_listed, listed_id
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.compare import COMPARED, Estimate
 from lesionseg.evaluation.meanings import words
@@ -82,9 +81,10 @@ def read_metadata(path: str | PathLike) -> Metadata:
     own = next((known[name] for name in _IDS if name in known), None)
     if own is None:
         raise DataError(f"{path}: no column of ids, expected one called {' or '.join(_IDS)}. Rename it.")
-    rows = {_id(row[own]): row for row in table.rows if row[own]}
-    if twice := [id for id, times in Counter(_id(row[own]) for row in table.rows if row[own]).items() if times > 1]:
+    named = [(listed_id(row[own]), row) for row in table.rows if row[own]]
+    if twice := [id for id, times in Counter(id for id, _ in named).items() if times > 1]:
         raise DataError(f"{path}: {len(twice)} ids occur twice ({first_names(twice)}), expected a row each. Keep one.")
+    rows = dict(named)
     others = [name for name in table.header if name and name != own]
     if not rows or not others:
         raise DataError(f"{path}: nothing but ids, expected columns such as sex or age, and a row an image. Add them.")
@@ -102,6 +102,41 @@ def _usable(names: Sequence[str], rows: Mapping[str, Mapping[str, str]], path: s
     return columns, notes
 
 
+def match_rows(metadata: Metadata, ids: Collection[str]) -> dict[str, Mapping[str, str]]:
+    """Find the row of each image: that of its id, or else of its name without folders; see `find_listed`.
+
+    Args:
+        metadata: what a table says.
+        ids: of the images.
+
+    Returns:
+        id -> column -> text; an image without a row is left out.
+
+    Raises:
+        DataError: no image has a row, or several have one, or one has several.
+    """
+    known = {*ids}
+    # What is the very id of one image is of no other that is only called alike.
+    named = {
+        id: [name for name in names if name == id or name not in known]
+        for id, names in find_listed(metadata.rows, known).items()
+    }
+    images = Counter(name for names in named.values() for name in names)
+    if unclear := sorted(
+        id for id, names in named.items() if len(names) > 1 or any(images[name] > 1 for name in names)
+    ):
+        raise DataError(
+            f"{metadata.path}: {len(unclear)} images go by a name that is not theirs alone ({first_names(unclear)}), "
+            "expected a row for each that calls it so, with all folders. Write the ids as they stand in index.csv."
+        )
+    if not images:
+        raise DataError(
+            f"{metadata.path}: none of its {len(metadata.rows)} ids is one of the {len(known)} images "
+            f"({first_names(sorted(known), 2)}), expected ids of images. Give the table of this data set."
+        )
+    return {id: metadata.rows[name] for id, names in named.items() for name in names}
+
+
 def labels_of(table: Sequence[ImageResult], metadata: Metadata | None = None) -> dict[str, list[str]]:
     """Sort images into groups: by what is seen in them, and by what a table says of them.
 
@@ -113,21 +148,14 @@ def labels_of(table: Sequence[ImageResult], metadata: Metadata | None = None) ->
         by what they are grouped -> the group of each image, `unknown` where that is not known.
 
     Raises:
-        DataError: the table has none of the images, or a file cannot be read again.
+        DataError: the table does not fit, see `match_rows`; or a file cannot be read again.
     """
+    rows = match_rows(metadata, [row.image_id for row in table]) if metadata else {}
     with quiet_opencv(threads=1):
         seen = list(map_files(_see, table, "looking at skin"))
     labels = {name: [each[name] for each in seen] for name in (SKIN_TONE, SHARE, BORDER, SIZE)}
-    if metadata is None:
-        return labels
-    rows = [metadata.rows.get(_id(row.id)) for row in table]
-    if not any(rows):
-        raise DataError(
-            f"{metadata.path}: none of its {len(metadata.rows)} ids is one of the {len(table)} images "
-            f"({first_names([row.id for row in table], 2)}), expected ids of images. Give the table of this data set."
-        )
-    for name in metadata.columns:
-        labels[name] = _cut([row[name] if row else "" for row in rows])
+    for name in metadata.columns if metadata else ():
+        labels[name] = _cut([rows[row.image_id][name] if row.image_id in rows else "" for row in table])
     return labels
 
 
@@ -168,11 +196,6 @@ def _numbers(values: set[str]) -> bool:
         return bool(np.isfinite([float(value) for value in values]).all())
     except ValueError:
         return False
-
-
-def _id(name: str) -> str:
-    """An id without its folders and without what a column of file names has behind it."""
-    return PurePosixPath(listed_id(name)).name
 
 
 def score_groups(table: Sequence[ImageResult], labels: Mapping[str, Sequence[str]]) -> Groups:

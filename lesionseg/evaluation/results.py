@@ -45,6 +45,11 @@ class ImageResult:
         return read_finding(self.truth, self.label)
 
     @property
+    def image_id(self) -> str:
+        """The id of the image, whatever was found in it."""
+        return self.id.removeprefix(f"{self.finding}/") if self.finding else self.id
+
+    @property
     def scores(self) -> dict[str, float]:
         return per_image_scores(self.counts)
 

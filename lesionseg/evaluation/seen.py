@@ -21,10 +21,10 @@ def seen_means(table: Sequence[ImageResult], seen: Collection[str] | None) -> di
     """
     if seen is None:
         return {}
-    parts = {"with": [row for row in table if _image_id(row) in seen]}
-    parts["without"] = [row for row in table if _image_id(row) not in seen]
+    parts = {"with": [row for row in table if row.image_id in seen]}
+    parts["without"] = [row for row in table if row.image_id not in seen]
     return {
-        name: dict(images=len({_image_id(row) for row in rows})) | (dict(per_image=means(rows)) if rows else {})
+        name: dict(images=len({row.image_id for row in rows})) | (dict(per_image=means(rows)) if rows else {})
         for name, rows in parts.items()
     }
 
@@ -48,7 +48,3 @@ def seen_table(table: Sequence[ImageResult], seen: Collection[str] | None) -> st
 
 def _numbers(scores: Mapping[str, float] | None) -> list[str]:
     return [f"{scores[name]:.3f}" if scores else "-" for name in PER_IMAGE]
-
-
-def _image_id(row: ImageResult) -> str:
-    return row.id.removeprefix(f"{row.finding}/") if row.finding else row.id

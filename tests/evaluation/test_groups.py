@@ -9,7 +9,16 @@ import pytest
 from finished_tests import result
 
 from lesionseg.errors import DataError
-from lesionseg.evaluation.groups import BORDER, SHARE, SKIN_TONE, group_grids, labels_of, read_metadata, score_groups
+from lesionseg.evaluation.groups import (
+    BORDER,
+    SHARE,
+    SKIN_TONE,
+    group_grids,
+    labels_of,
+    match_rows,
+    read_metadata,
+    score_groups,
+)
 from lesionseg.evaluation.report import write_report
 from lesionseg.pixels.skin_tone import tone_of, typology_angle
 from lesionseg.tables import terminal_table
@@ -101,6 +110,46 @@ def test_columns_of_a_table_group(tmp_path):
     ]
     with pytest.raises(DataError, match="none of its 30 ids is one of the 1 images"):
         labels_of([replace(rows[0], id="another")], metadata)
+
+
+def metadata_of(tmp_path, *lines):
+    path = tmp_path / "metadata.csv"
+    path.write_text("\n".join(["id,sex", *lines]))
+    return read_metadata(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sexes"),
+    [
+        (["a/1.jpg,f", "b/1,m"], {"a/1": "f", "b/1": "m"}),
+        (["a/1,f", "2,m"], {"a/1": "f", "b/1": None, "b/2": "m"}),
+        (["a/1,f", "1,m"], {"a/1": "f", "b/1": "m"}),
+        (["1,f"], {"1": "f", "b/1": None}),
+        (["a/1,f"], {"1": "f"}),
+        (["c/1,f", "c/2,m"], {"b/1": None, "c/2": "m"}),
+    ],
+)
+def test_a_row_is_of_the_image_of_its_id(lines, sexes, tmp_path):
+    rows = match_rows(metadata_of(tmp_path, *lines), list(sexes))
+    assert {id: rows[id]["sex"] if id in rows else None for id in sexes} == sexes
+
+
+@pytest.mark.parametrize(("lines", "ids"), [(["1,f"], ["a/1", "b/1"]), (["a/1,f", "b/1,m"], ["1"])])
+def test_a_name_that_means_several_is_refused(lines, ids, tmp_path):
+    with pytest.raises(DataError, match=rf"images go by a name that is not theirs alone \({ids[0]}"):
+        match_rows(metadata_of(tmp_path, *lines), ids)
+
+
+def test_rows_are_of_images_whatever_was_found_in_them(tmp_path):
+    mask = tmp_path / "a.png"
+    cv2.imwrite(str(mask), np.zeros((4, 5), np.uint8))
+    rows = [
+        replace(result(f"{finding}/{id}", 8), finding=finding, truth=str(mask), image=None)
+        for finding in ("acne", "mole")
+        for id in ("a/1", "b/1")
+    ]
+    metadata = metadata_of(tmp_path, "a/1,f", "b/1,m")
+    assert labels_of(rows, metadata)["sex"] == ["f", "m", "f", "m"]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lesionseg.data.lists import read_table
-from lesionseg.data.names import listed_id
+from lesionseg.data.names import find_listed, listed_id
 from lesionseg.data.release.listing import Listing, Pair
 from lesionseg.errors import DataError, first_names
 
@@ -137,12 +137,12 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
             f"{path}: the columns are {', '.join(filter(None, header)) or 'none'}, expected one of "
             f"{', '.join(_ID_COLUMNS)} and {column or ' or '.join(GROUP_COLUMNS)}. {step}"
         )
-    groups_of, by_name = defaultdict(set), defaultdict(set)
+    groups_of = defaultdict(set)
     for row in rows:
-        listed, group = listed_id(row[id_column]), row[columns[0]]
-        groups_of[listed].add(group)
-        by_name[PurePosixPath(listed).name].add(group)
-    found = {id: groups_of.get(id) or groups_of.get(PurePosixPath(id).name) or by_name.get(id, set()) for id in ids}
+        groups_of[listed_id(row[id_column])].add(row[columns[0]])
+    found = {
+        id: {group for name in names for group in groups_of[name]} for id, names in find_listed(groups_of, ids).items()
+    }
     for fact, wrong in (
         ("have no row", [id for id, groups in found.items() if not groups]),
         (f"have more than one {columns[0]}", [id for id, groups in found.items() if len(groups) > 1]),
