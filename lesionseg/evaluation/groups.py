@@ -184,11 +184,15 @@ def _cut(values: Sequence[str]) -> list[str]:
     numbers = np.array([float(value) if value else np.nan for value in values])
     bounds = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _PARTS + 1)))
     which = np.clip(np.searchsorted(bounds, numbers, "right") - 1, 0, max(0, len(bounds) - 2))
-    names = [
-        f"{low:g} to {high:g}" if number == len(bounds) - 2 else f"{low:g} to below {high:g}"
-        for number, (low, high) in enumerate(pairwise(bounds))
-    ]
+    shown = _told_apart(bounds)
+    names = [f"{low} to below {high}" for low, high in pairwise(shown[:-1])] + [f"{shown[-2]} to {shown[-1]}"]
     return [UNKNOWN if np.isnan(number) else names[part] for number, part in zip(numbers, which, strict=True)]
+
+
+def _told_apart(numbers: np.ndarray) -> list[str]:
+    """Write numbers, (N,) float64 and all different, with as many digits as tell them apart."""
+    written = ([f"{number:.{digits}g}" for number in numbers] for digits in range(6, 18))
+    return next(texts for texts in written if len({*texts}) == len(texts))
 
 
 def _numbers(values: set[str]) -> bool:

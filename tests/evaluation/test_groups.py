@@ -1,6 +1,7 @@
 """Scores by groups, and what images are grouped by."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import cv2
@@ -150,6 +151,19 @@ def test_rows_are_of_images_whatever_was_found_in_them(tmp_path):
     ]
     metadata = metadata_of(tmp_path, "a/1,f", "b/1,m")
     assert labels_of(rows, metadata)["sex"] == ["f", "m", "f", "m"]
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("start", [0, 10_000_000, 1_700_000_000])
+def test_numbers_are_cut_into_four_however_long_they_are(start, step, tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text("id,time\n" + "".join(f"{number},{start + step * number}\n" for number in range(16)))
+    mask = tmp_path / "a.png"
+    cv2.imwrite(str(mask), np.zeros((4, 5), np.uint8))
+    rows = [replace(result(str(number), 8), truth=str(mask), image=None) for number in range(16)]
+    labels = labels_of(rows, read_metadata(path))["time"]
+    assert list(Counter(labels).values()) == [4, 4, 4, 4]
+    assert list(score_groups(rows, {"time": labels})["time"]) == list(dict.fromkeys(labels))
 
 
 @pytest.mark.parametrize(
