@@ -1,16 +1,17 @@
 """Finds what leaks: images that show the same lesion, and which of them lie in several splits."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lesionseg.cli import check_once
-from lesionseg.data.release.data_set_folder import GROUPS, whole_folder
-from lesionseg.data.twins.listing import Photograph, find_photographs
+from lesionseg.cli import check_folder, check_once
+from lesionseg.data.release.data_set_folder import GROUPS, check_apart, is_made
+from lesionseg.data.twins.listing import find_photographs
 from lesionseg.errors import DataError, first_names
-from lesionseg.files import folder_around, write_text, written_path
+from lesionseg.files import lock_folder, scratch_folder, write_text, written_path
 from lesionseg.models.imagenet import has_imagenet_weights
 from lesionseg.tables import csv_text
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lesionseg.data.twins.leaks import Leaks
 
 PAIRS, SHEET = "pairs.csv", "pairs.jpg"
+# By the first an audit is known, so it gets its place before the others.
+_FILES = (GROUPS, PAIRS, SHEET)
+_GROUPS_HEADER = ("id", "group", "split", "dataset", "path", "evidence")
 
 _INSTALL = "Install the extra audit: `uv sync`, or `pip install .[audit]`"
 
@@ -29,7 +33,7 @@ def run_audit(
 
     Args:
         datasets: data set folders, or any folders of images.
-        out: the folder to make.
+        out: the folder that they go into; what else is in it stays.
         embeddings: whether a network looks for twins, too; without, cut and turned copies are missed.
         workers: how many threads work; None for one a core.
         overwrite: whether the result of an earlier audit may be replaced.
@@ -42,9 +46,10 @@ def run_audit(
     check_once(datasets, "data set")
     photographs = [photograph for dataset in datasets for photograph in find_photographs(dataset)]
     out = written_path(out)
-    _check_apart(out, photographs)
+    check_apart(sorted({photograph.searched for photograph in photographs}), out)
+    _check_replaceable(out, overwrite)
     _check_installed(embeddings)
-    with whole_folder(out, overwrite, GROUPS) as folder:
+    with lock_folder(out, "audit"), scratch_folder(out) as scratch:
         from lesionseg.data.twins.leaks import find_leaks
 
         embed = None
@@ -54,20 +59,33 @@ def run_audit(
 
             embed = Embedder().embed
         audit = find_leaks(photographs, embed, workers)
-        write_text(folder / GROUPS, _groups_csv(audit))
-        write_text(folder / PAIRS, _pairs_csv(audit))
+        write_text(scratch / GROUPS, _groups_csv(audit))
+        write_text(scratch / PAIRS, _pairs_csv(audit))
         if audit.twins:
             from lesionseg.commands.audit_sheet import pairs_sheet
 
-            (folder / SHEET).write_bytes(pairs_sheet(photographs, audit.twins, audit.crossing, workers))
+            (scratch / SHEET).write_bytes(pairs_sheet(photographs, audit.twins, audit.crossing, workers))
+        for name in _FILES:
+            if (scratch / name).is_file():
+                os.replace(scratch / name, out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
     _tell(audit, out, len(datasets), embeddings)
 
 
-def _check_apart(out: Path, photographs: Sequence[Photograph]) -> None:
-    """Raise DataError where a later audit would take the contact sheet for an image."""
-    if around := folder_around(out, {photograph.searched for photograph in photographs}):
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """Raise DataError where a file would be replaced that no audit has written, or that of an earlier one unasked."""
+    check_folder(out, "--out")
+    there = [name for name in _FILES if os.path.lexists(out / name)]
+    if there and not is_made(out / GROUPS, ",".join(_GROUPS_HEADER)):
         raise DataError(
-            f"{out}: lies in {around}, which is searched for images, expected a folder apart. Choose another --out."
+            f"{out}: holds {first_names(there)} and no {GROUPS} of an audit, expected none of them or an earlier "
+            "audit. Choose another --out; these are not replaced even with --overwrite."
+        )
+    if there and not overwrite:
+        raise DataError(
+            f"{out}: holds an earlier audit ({first_names(there)}), expected none. Choose another --out or pass "
+            "--overwrite."
         )
 
 
@@ -98,7 +116,7 @@ def _groups_csv(audit: "Leaks") -> str:
         )
         for number, (photograph, group) in enumerate(zip(audit.photographs, audit.groups, strict=True))
     ]
-    return csv_text(list(rows[0]), rows)
+    return csv_text(_GROUPS_HEADER, rows)
 
 
 def _pairs_csv(audit: "Leaks") -> str:

@@ -51,6 +51,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def test_without_twins_all_is_well(dataset, audit):
     out = dataset / "audit"
     code, printed, error = audit(dataset, "--out", out)
@@ -109,26 +114,41 @@ def test_a_conversion_keeps_the_groups_of_an_audit_together(dataset, audit, phan
         (lambda folder: (folder / "images/test/d.png").write_bytes(b"no picture"), "images/test/d.png: not a readable"),
         (lambda folder: [shutil.rmtree(each) for each in folder.iterdir()], "D: empty, expected images"),
         (lambda folder: shutil.rmtree(folder), "D: no such folder, expected a folder of images"),
-        (lambda folder: shutil.copytree(folder, folder.parent / "out"), "out: exists and holds no groups.csv"),
+        (lambda folder: write(folder.parent / "out/pairs.csv", "a,b"), "out: holds pairs.csv and no groups.csv of an"),
+        (lambda folder: write(folder.parent / "out/groups.csv", "image_id,patient_id"), "out: holds groups.csv and no"),
+        (lambda folder: (folder.parent / "out/pairs.jpg").mkdir(parents=True), "out: holds pairs.jpg and no groups"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(dataset, audit, tmp_path, spoil, told):
     spoil(dataset)
     before = sorted(tmp_path.rglob("*"))
-    code, printed, error = audit(dataset, "--out", tmp_path / "out")
+    code, printed, error = audit(dataset, "--out", tmp_path / "out", "--overwrite")
     assert (code, printed, error.count("\n")) == (1, "", 1)
     assert told in error
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_results_lie_apart_and_are_replaced_on_demand(dataset, audit, tmp_path):
-    code, _, error = audit(dataset, "--out", dataset / "images/test/audit")
-    assert code == 1
-    assert "which is searched for images, expected a folder apart" in error
+    for out in (dataset / "images/test/audit", dataset, tmp_path):
+        code, _, error = audit(dataset, "--out", out, "--overwrite")
+        assert code == 1
+        assert "or around it, expected a folder apart" in error
     assert audit(dataset, "--out", tmp_path / "out")[0] == 0
     assert "pass --overwrite" in audit(dataset, "--out", tmp_path / "out")[2]
     assert audit(dataset, "--out", tmp_path / "out", "--overwrite")[0] == 0
     assert "given twice" in audit(dataset, dataset, "--out", tmp_path / "two")[2]
+
+
+def test_only_files_of_an_audit_are_replaced(dataset, audit, tmp_path):
+    out = tmp_path / "out"
+    write(out / "notes" / "t.txt", "mine")
+    shutil.copy(dataset / "images/test/e.png", dataset / "images/test/twin.png")
+    assert audit(dataset, "--out", out)[0] == 0
+    (dataset / "images/test/twin.png").unlink()
+    assert audit(dataset, "--out", out, "--overwrite")[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == ["groups.csv", "notes", "pairs.csv"]
+    assert (out / "notes" / "t.txt").read_text() == "mine"
+    assert len(rows(out / "groups.csv")) == 5
 
 
 def test_missing_weights_are_told_with_the_way_round(dataset, tmp_path, capsys, monkeypatch):

@@ -289,7 +289,7 @@ def test_only_an_earlier_result_is_replaced(tmp_path, hf, to_hf):
     assert "exists, expected nothing there" in line
     assert to_hf(folder, hf, "--overwrite", "--splits", "validation")[0] == 0
     assert [path.name for path in (hf / "data").iterdir()] == ["validation-00000-of-00001.parquet"]
-    (hf / "id2label.json").unlink()
+    (hf / "id2label.json").write_text('{"0": "unlabelled", "1": "road"}\n')
     (line,) = failure(to_hf, hf, folder, hf, "--overwrite")
     assert "holds no id2label.json of this tool" in line
     (line,) = failure(to_hf, hf, folder, folder / "hf")

@@ -52,6 +52,11 @@ class Record:
     group: str = ""
 
 
+_HEADER = [field.name for field in fields(Record)]
+_ALWAYS = _HEADER[: _HEADER.index("finding")]
+_BEGINS = ",".join(_ALWAYS)
+
+
 def mask_path(split: str, finding: str, id: str) -> str:
     """Where a mask lies in a data set folder."""
     return str(PurePosixPath("annotations", split, finding, f"{id}.png"))
@@ -132,7 +137,7 @@ def check_apart(roots: Sequence[Path], out: Path) -> None:
 
 
 @contextmanager
-def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX) -> Iterator[Path]:
+def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX, begins: str = _BEGINS) -> Iterator[Path]:
     """Give an empty folder beside `out` that takes its place when the block ends without an error.
 
     What is at `out` stays until then. The folder beside it has a fixed name, so that the next run clears
@@ -142,7 +147,7 @@ def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX) -> Iter
     Args:
         out: where the folder goes.
         overwrite: whether an earlier result may be replaced.
-        holds: the file by which that is known.
+        holds, begins: the file by which that is known, and its first characters: others have files of that name, too.
 
     Raises:
         DataError: `out` may not be replaced, or another run is writing it.
@@ -158,7 +163,7 @@ def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX) -> Iter
         fresh, old = scratch / "new", scratch / "old"
         try:
             _restore(old, out)
-            _check_replaceable(out, overwrite, holds)
+            _check_replaceable(out, overwrite, holds, begins)
             for left_over in (fresh, old):
                 _remove(left_over)
             fresh.mkdir()
@@ -173,6 +178,11 @@ def whole_folder(out: Path, overwrite: bool = False, holds: str = INDEX) -> Iter
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def is_made(path: Path, begins: str) -> bool:
+    """Whether a file is there that begins as a tool has written it, and not one of a user's that is called so."""
+    return path.is_file() and path.read_bytes().startswith(begins.encode())
+
+
 def _remove(path: Path) -> None:
     if path.is_symlink() or path.is_file():
         path.unlink()
@@ -180,14 +190,14 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _check_replaceable(out: Path, overwrite: bool, holds: str) -> None:
+def _check_replaceable(out: Path, overwrite: bool, holds: str, begins: str) -> None:
     """Raise DataError where there is something at `out` that must stay.
 
     An empty folder may be replaced; an earlier result with `overwrite`; anything else never.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (_is_data_set(out) if holds == INDEX else (out / holds).is_file()):
+    if not is_made(out / holds, begins):
         raise DataError(
             f"{out}: exists and holds no {holds} of this tool, expected nothing there or an earlier result. "
             "Choose another folder; this one is not replaced even with --overwrite."
@@ -200,12 +210,3 @@ def _restore(old: Path, out: Path) -> None:
     """Put the earlier result back where a run ended between moving it away and putting the new one there."""
     if old.is_dir() and not old.is_symlink() and not out.exists():
         os.replace(old, out)
-
-
-_HEADER = [field.name for field in fields(Record)]
-_ALWAYS = _HEADER[: _HEADER.index("finding")]
-
-
-def _is_data_set(folder: Path) -> bool:
-    index = folder / INDEX
-    return index.is_file() and index.read_bytes().startswith(",".join(_ALWAYS).encode())

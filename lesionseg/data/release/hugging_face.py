@@ -96,7 +96,8 @@ def write_hugging_face(
         Job(list(pairs), None, None, False, Reading(inverted=False, max_pixels=max_pixels))
         for _, pairs in groupby(listing.pairs, lambda pair: (pair.split, pair.id))
     ]
-    with whole_folder(out, overwrite, holds=ID2LABEL) as folder, quiet_opencv(threads=1):
+    begins = _classes_text({0: BACKGROUND}).removesuffix("\n}\n")
+    with whole_folder(out, overwrite, ID2LABEL, begins) as folder, quiet_opencv(threads=1):
         checked = list(map_files(partial(_read, classes=classes), jobs, "reading", workers))
         faults = [*listing.faults, *fault_lines([result for result, _ in checked], listing)]
         if faults:
@@ -111,8 +112,12 @@ def write_hugging_face(
         )
         _write_files(folder / "data", rows, columns, features.arrow_schema)
         names = {0: BACKGROUND} | {index: finding or LESION for finding, index in classes.items()}
-        write_text(folder / ID2LABEL, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / ID2LABEL, _classes_text(names))
     return dict(Counter(row.split for row in rows))
+
+
+def _classes_text(names: Mapping[int, str]) -> str:
+    return json.dumps(names, indent=2, ensure_ascii=False) + "\n"
 
 
 def _read(job: Job, classes: Mapping[str, int]) -> tuple[Result, _Row | None]:
