@@ -93,9 +93,20 @@ def apply_options(cfg: "Config", options: Sequence[str], config: str) -> dict[st
         key, equals, text = option.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.[\w-]+)*", key):
             raise DataError(f"--cfg-options {option}: not KEY=VALUE, expected such as a=1 b.c=2. Correct it.")
-        settings[key] = _read(cfg, key, text, config)
-        cfg.merge_from_dict({key: settings[key]})
+        settings[key] = value = _read(cfg, key, text, config)
+        # MMEngine refuses to lay a section over None.
+        whole = isinstance(value, dict) and _is_none(cfg, key)
+        cfg.merge_from_dict({key: dict(value, _delete_=True) if whole else value})
     return settings
+
+
+def _is_none(cfg: "Config", key: str) -> bool:
+    """Whether a config has a setting that says None."""
+    *parents, last = key.split(".")
+    section: Any = cfg
+    for part in parents:
+        section = section[int(part) if isinstance(section, list | tuple) else part]
+    return not isinstance(section, list | tuple) and section.get(last, "") is None
 
 
 def _read(cfg: "Config", key: str, text: str, config: str) -> Any:

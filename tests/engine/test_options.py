@@ -128,6 +128,11 @@ def test_sections_and_flags_are_told_in_one_line(option, message):
         load("data_root=a", option)
 
 
+def test_a_section_is_given_whole_where_there_is_none():
+    weights = {"type": "Pretrained", "checkpoint": "a.pth"}
+    assert load(f"model.backbone.init_cfg={weights}").model.backbone.init_cfg == weights
+
+
 @pytest.mark.parametrize("config", [MASK2FORMER, MASK_RCNN])
 def test_fewer_images_are_trained_on_alone(config):
     cfg = load("train_fraction=0.1", "train_fraction_seed=3", config=config)
