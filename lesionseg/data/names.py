@@ -146,6 +146,11 @@ def listed_id(name: str) -> str:
     return image_id(name) if is_picture(name) else plain(name)
 
 
+def known_id(name: str, ids: Collection[str]) -> str:
+    """The one of the ids that a list or table means: as it is written there, or else as `listed_id` has it."""
+    return name if name in ids else listed_id(name)
+
+
 def find_listed(listed: Iterable[str], ids: Iterable[str]) -> dict[str, list[str]]:
     """Find what a table calls images: each by its id, or else by its name without folders, in the table or in the id.
 

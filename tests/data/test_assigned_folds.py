@@ -37,11 +37,11 @@ def test_more_folds_than_groups():
 
 
 def test_a_fold_and_the_others_are_all_images(table):
-    assert read_folds(table) == assign_folds(IDS, GROUPS, 5)
+    assert read_folds(table, IDS) == assign_folds(IDS, GROUPS, 5)
     held_out, how = Subset(fold=f"{table}:2", held_out=True).choose(IDS, None)
     others, _ = Subset(fold=f"{table}:2").choose(IDS, None)
     assert sorted(held_out + others) == IDS
-    assert {read_folds(table)[id] for id in held_out} == {2}
+    assert {read_folds(table, IDS)[id] for id in held_out} == {2}
     assert how == f"{len(held_out)} of 23 images (fold={table}:2, those in it)"
 
 
@@ -64,7 +64,7 @@ def test_what_is_no_fold(tmp_path):
         Subset(0.5, fold="folds.csv:2")
     (tmp_path / "folds.csv").write_text("id,fold\na,0\nb,first\n")
     with pytest.raises(DataError, match="no number of a fold for b, expected id and fold"):
-        read_folds(tmp_path / "folds.csv")
+        read_folds(tmp_path / "folds.csv", ["a", "b"])
     (tmp_path / "folds.csv").write_text("id,fold\na,0\na.jpg,1\n")
     with pytest.raises(DataError, match="a is in two folds"):
-        read_folds(tmp_path / "folds.csv")
+        read_folds(tmp_path / "folds.csv", ["a", "b"])

@@ -91,6 +91,13 @@ def test_a_list_chooses_images_of_every_family(folder):
         semantic(folder, subset=dict(list_file=str(listed)))
 
 
+def test_ids_that_end_like_pictures_are_listed_as_they_are(tmp_path):
+    ids = ["a.jpeg", "a", "b.png", "c"]
+    listed = tmp_path / "listed.txt"
+    listed.write_text("a.jpeg\nb.png\nc.jpg\n")
+    assert Subset(list_file=str(listed)).choose(ids, None)[0] == ["a.jpeg", "b.png", "c"]
+
+
 def test_a_finding_that_no_image_of_the_share_has(folder):
     masks = folder / "annotations/training"
     for finding, ids in (("acne", IDS[:6]), ("hemo", IDS[5:6])):

@@ -9,7 +9,7 @@ from mmseg.registry import DATASETS
 
 from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.lists import read_lines
-from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture, listed_id
+from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture, known_id
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
@@ -58,7 +58,7 @@ class ISICDataset(BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         """List the samples in the order of their image paths, each with its `image_id`."""
         image_root = Path(self.data_prefix["img_path"])
-        images = _files_by_id(image_root, self._listed_ids())
+        images = _files_by_id(image_root, read_lines(self.ann_file) if self.ann_file else None)
         ids, self.taken = self.subset.choose(list(images), self.data_root)
         images = {id: images[id] for id in ids}
         mask_root = self.data_prefix.get("seg_map_path")
@@ -82,11 +82,6 @@ class ISICDataset(BaseSegDataset):
             self.summary = _without_image(root, set(masks.values()))
         return {id: dict(seg_map_path=str(path)) for id, path in masks.items()}
 
-    def _listed_ids(self) -> list[str] | None:
-        if not self.ann_file:
-            return None
-        return [listed_id(line) for line in read_lines(self.ann_file)]
-
 
 def _without_image(root: Path, used: Set[Path]) -> str:
     """Say which masks are left over, as where an image was lost; nothing where none is."""
@@ -95,8 +90,8 @@ def _without_image(root: Path, used: Set[Path]) -> str:
     return f"{len(spare)} of {len(masks)} masks in {root} have no image ({first_names(spare)})" if spare else ""
 
 
-def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
-    """Find the images below a folder by id, sorted by path; only those of `ids`, where given."""
+def _files_by_id(root: Path, listed: list[str] | None) -> dict[str, Path]:
+    """Find the images below a folder by id, sorted by path; only those that are listed, where a list is given."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder, expected the images. {CONVERT_HINT}")
     images: dict[str, Path] = {}
@@ -109,8 +104,9 @@ def _files_by_id(root: Path, ids: list[str] | None) -> dict[str, Path]:
         images[id] = path
     if not images:
         raise DataError(f"{root}: no images, expected files like <id>.jpg. {CONVERT_HINT}")
-    if ids is None:
+    if listed is None:
         return images
+    ids = [known_id(line, images) for line in listed]
     unknown = [id for id in ids if id not in images]
     if unknown:
         raise DataError(

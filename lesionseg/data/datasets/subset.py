@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lesionseg.data.lists import read_lines
-from lesionseg.data.names import listed_id
+from lesionseg.data.names import known_id
 from lesionseg.data.release.data_set_folder import read_groups_of
 from lesionseg.data.release.folds import read_folds
 from lesionseg.data.release.splits import shuffled_groups
@@ -96,7 +96,7 @@ class Subset:
 
     def _of_fold(self, ids: Sequence[str]) -> set[str]:
         path, _, number = str(self.fold).rpartition(":")
-        folds = read_folds(path)
+        folds = read_folds(path, {*ids})
         if differing := sorted({*ids} ^ {*folds}):
             raise DataError(
                 f"{path}: {len(differing)} ids are in it or among the {len(ids)} training images, but not in both "
@@ -111,8 +111,8 @@ class Subset:
         return {id for id in ids if (folds[id] == int(number)) == self.held_out}
 
     def _listed(self, ids: Sequence[str]) -> set[str]:
-        listed = {listed_id(line): None for line in read_lines(str(self.list_file))}
         known = {*ids}
+        listed = {known_id(line, known): None for line in read_lines(str(self.list_file))}
         if unknown := [id for id in listed if id not in known]:
             raise DataError(
                 f"{self.list_file}: {len(unknown)} of {len(listed)} ids are of no training image "

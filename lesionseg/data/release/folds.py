@@ -1,10 +1,10 @@
 """Folds: every labelled image is held out once, and groups of images are held out together; as a file, folds.csv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from os import PathLike
 
 from lesionseg.data.lists import read_table
-from lesionseg.data.names import listed_id
+from lesionseg.data.names import known_id
 from lesionseg.data.release.splits import shuffled_groups
 from lesionseg.errors import DataError, first_names
 from lesionseg.tables import csv_text
@@ -47,8 +47,12 @@ def folds_text(folds: Mapping[str, int]) -> str:
     return csv_text(("id", "fold"), (dict(id=id, fold=fold) for id, fold in folds.items()))
 
 
-def read_folds(path: str | PathLike) -> dict[str, int]:
+def read_folds(path: str | PathLike, ids: Collection[str]) -> dict[str, int]:
     """Read which fold each image is in, from a table with the columns id and fold.
+
+    Args:
+        path: of the table.
+        ids: of the images that it should be of.
 
     Raises:
         DataError: no such table, or an image is in two folds.
@@ -61,7 +65,7 @@ def read_folds(path: str | PathLike) -> dict[str, int]:
         raise DataError(f"{path}: {fact}, expected id and fold, and a line an image. Let tools/folds.py write it.")
     folds: dict[str, int] = {}
     for row in rows:
-        id, fold = listed_id(row["id"]), int(row["fold"])
+        id, fold = known_id(row["id"], ids), int(row["fold"])
         if folds.setdefault(id, fold) != fold:
             raise DataError(f"{path}: {id} is in two folds, expected it in one. Correct the table.")
     return folds
