@@ -99,7 +99,9 @@ class MixSearch:
             total = np.full(len(places), 0.5, np.float32)
             for weight, gray in zip(weights, soft, strict=True):
                 total += np.float32(weight) * gray
-            levels = np.bincount(places + total.astype(np.int64) // _STEP, minlength=self._images * _LEVELS)
+            # Weights are rounded: their sum may be a little above 1.
+            levels = np.minimum(total.astype(np.int64) // _STEP, _LEVELS - 1)
+            levels = np.bincount(places + levels, minlength=self._images * _LEVELS)
             above = levels.reshape(self._images, _LEVELS)[:, ::-1].cumsum(1)[:, ::-1]
             counts.append(sure + above[:, _LOWEST // _STEP + 1 : _HIGHEST // _STEP])
         in_lesion, in_skin = counts

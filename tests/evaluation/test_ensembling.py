@@ -42,6 +42,14 @@ def test_the_best_of_some_images_is_theirs_alone(drawn):
     assert search.best(half).weights[0] > 0.5 > search.best(~half).weights[0]
 
 
+def test_weights_that_are_rounded_to_more_than_1_count_every_pixel(drawn):
+    truth, *_ = drawn
+    surely = np.where(truth, 255, 0).astype(np.uint8)
+    # The seventh has no say, and leaves every pixel open.
+    search = MixSearch(truth, np.stack([*[surely] * 6, np.full_like(surely, 128)]))
+    assert search._scores((*[0.167] * 6, 0.0)).min() == 1
+
+
 def test_what_joins_is_the_weighted_mean_above_the_threshold():
     soft = [np.array([[100, 200]], np.uint8), np.array([[20, 40]], np.uint8)]
     # 0.75 * 100 + 0.25 * 20 = 80; 0.75 * 200 + 0.25 * 40 = 160
