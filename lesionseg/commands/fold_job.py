@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lesionseg.cli import progress
-from lesionseg.commands.fold_plan import TRAINED, TTA, Job, Plan
+from lesionseg.commands.fold_plan import TTA, Job, Plan
 from lesionseg.engine.work_dir import checkpoints
 from lesionseg.files import write_bytes
 from lesionseg.inference.finder import Image, Prediction
@@ -26,15 +26,18 @@ def run_job(plan: Plan, job: Job) -> None:
         DataError: as from `lesionseg.commands.train.train`, or an image cannot be read.
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint was written.
     """
-    if not job.is_trained:
-        # What another network has found.
-        (job.work_dir / TRAINED).unlink(missing_ok=True)
+    job.check_start()
+    if not (job.is_trained and job.looks_as_before):
+        trained = job.is_trained
+        job.note(trained=False)
+        # What another network has found, or in other images.
         for variant in ("", TTA):
             for _, *files in plan.outputs(job, variant):
                 for file in files:
                     file.unlink(missing_ok=True)
-        train_fold(job)
-        job.note_trained()
+        if not trained:
+            train_fold(job)
+        job.note(trained=True)
     for variant in plan.variants:
         if rest := [each for each in plan.outputs(job, variant) if not (each[1].is_file() and each[2].is_file())]:
             predict_fold(job, rest, tta=variant == TTA)

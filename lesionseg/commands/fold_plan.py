@@ -8,12 +8,13 @@ from pathlib import Path
 from lesionseg.data.names import PROBABILITY, mask_file
 from lesionseg.engine.config import Options
 from lesionseg.engine.work_dir import checkpoints, config_path
+from lesionseg.errors import DataError
 from lesionseg.files import write_text
 from lesionseg.inference.inputs import Input
 from lesionseg.inference.opening import MODEL_FILE
 
-# In the work_dir of a fold, once it is trained: what with.
-TRAINED = "trained.json"
+# In the work_dir of a fold: what it was trained with.
+NOTED = "trained.json"
 OUT_OF_FOLD = "out_of_fold"
 # What follows the names of folders of soft masks that are averaged over flipped copies.
 TTA = "_tta"
@@ -71,7 +72,9 @@ class Job:
         fold: that is held out.
         work_dir: of the training.
         options: config and flags of it.
+        start_sha256: of what a training that goes on does not look at itself: starting weights, seed, and masks.
         settings_sha256: of what decides the weights that it ends with.
+        looks_sha256: of what decides, beside the weights, what its network finds.
     """
 
     number: int
@@ -79,20 +82,40 @@ class Job:
     fold: int
     work_dir: Path
     options: Options
+    start_sha256: str
     settings_sha256: str
+    looks_sha256: str
 
     @property
     def is_trained(self) -> bool:
-        """Whether it has ended, with these very settings and folds."""
-        try:
-            trained = json.loads((self.work_dir / TRAINED).read_text("utf-8"))
-        except (OSError, ValueError):
-            return False
-        return trained == {"settings_sha256": self.settings_sha256}
+        """Whether it has ended, with these very settings, images and folds."""
+        return self._noted("settings_sha256") == self.settings_sha256
 
-    def note_trained(self) -> None:
-        """Remember that it has ended."""
-        write_text(self.work_dir / TRAINED, json.dumps({"settings_sha256": self.settings_sha256}) + "\n")
+    @property
+    def looks_as_before(self) -> bool:
+        """Whether what its network has found is what it would find now."""
+        return self._noted("looks_sha256") == self.looks_sha256
+
+    def check_start(self) -> None:
+        """Raise DataError where the work_dir holds a training that has begun otherwise."""
+        if self._noted("start_sha256") not in (None, self.start_sha256):
+            raise DataError(
+                f"{self.work_dir}: was trained from other starting weights, with another seed or on other masks, "
+                "expected the same. Give them as they were, or choose another --work-dir."
+            )
+
+    def note(self, trained: bool) -> None:
+        """Remember how it begins, and, where it has ended, with what, and what its network looks at."""
+        noted = {"start_sha256": self.start_sha256}
+        if trained:
+            noted |= {"settings_sha256": self.settings_sha256, "looks_sha256": self.looks_sha256}
+        write_text(self.work_dir / NOTED, json.dumps(noted) + "\n")
+
+    def _noted(self, name: str) -> str | None:
+        try:
+            return json.loads((self.work_dir / NOTED).read_text("utf-8")).get(name)
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def member(self) -> tuple[Path, Path | None]:
         """The network: an ONNX file, or a config and its last checkpoint.
@@ -150,10 +173,14 @@ class Plan:
 
     def is_done(self, job: Job) -> bool:
         """Whether nothing is left to do for a fold."""
-        return job.is_trained and all(
-            soft.is_file() and mask.is_file()
-            for variant in self.variants
-            for _, soft, mask in self.outputs(job, variant)
+        return (
+            job.is_trained
+            and job.looks_as_before
+            and all(
+                soft.is_file() and mask.is_file()
+                for variant in self.variants
+                for _, soft, mask in self.outputs(job, variant)
+            )
         )
 
 

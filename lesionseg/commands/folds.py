@@ -8,9 +8,11 @@ from mmengine.config import Config
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.commands.fold_plan import Choice, Job, Labelled, Plan
+from lesionseg.data.datasets.preflight import check_masks
 from lesionseg.data.names import find_masks
 from lesionseg.data.release.data_set_folder import read_groups_of
 from lesionseg.data.release.folds import FOLDS, assign_folds, folds_text, read_folds
+from lesionseg.engine.before_run import backbone_weights
 from lesionseg.engine.config import SUBSET, Options, check_schedule, load_config, told_as_misfit
 from lesionseg.engine.families import family_of
 from lesionseg.engine.resuming import training_settings
@@ -47,24 +49,37 @@ def make_plan(choice: Choice) -> Plan:
     tested = _find_images(tested_cfg, "test_dataloader")
     ids = [image.id for image in labelled.images]
     folds = assign_folds(ids, read_groups_of(cfgs[0].train_dataloader.dataset.data_root), choice.folds, choice.seed)
-    if path.is_file() and read_folds(path) != folds:
+    if path.is_file() and read_folds(path, folds) != folds:
         raise DataError(
             f"{path}: other folds than those of now, expected the same images, groups, --folds and --seed as before. "
             "Give them, or choose another --work-dir."
         )
+    for images, name in ((labelled, "training"), (tested, split)):
+        check_masks([(str(image.path), str(images.masks[image.id])) for image in images.images], name)
     write_text(path, folds_text(folds))
+    masks = [file_sha256(labelled.masks[id]) for id in ids]
     jobs: list[Job] = []
     for model, (config, cfg) in enumerate(zip(choice.configs, cfgs, strict=True)):
-        settings = json.dumps([training_settings(cfg), file_sha256(path)], sort_keys=True)
-        sha256 = hashlib.sha256(settings.encode()).hexdigest()
+        start = _sha256(backbone_weights(cfg), cfg.get("load_from"), cfg.get("randomness"), masks)
+        settings = _sha256(start, training_settings(cfg), _sizes(labelled), file_sha256(path))
+        looks = _sha256(cfg.model.get("test_cfg"), cfg.test_dataloader.dataset.pipeline, _sizes(labelled, tested))
         for fold in range(choice.folds):
             folder = choice.work_dir / names[model] / f"fold_{fold}"
             options = Options(
                 config, str(folder), cfg_options=(*choice.cfg_options, f"fold={path}:{fold}"), amp=choice.amp
             )
-            jobs.append(Job(len(jobs), model, fold, folder, options, sha256))
+            jobs.append(Job(len(jobs), model, fold, folder, options, start, settings, looks))
     tasks = tuple(family_of(cfg).task for cfg in cfgs)
     return Plan(choice, tuple(names), tasks, tuple(jobs), labelled, tested, split, folds)
+
+
+def _sha256(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sizes(*splits: Labelled) -> list[tuple[str, int]]:
+    """What tells images from other ones, wherever they lie: their ids and the sizes of their files in bytes."""
+    return [(image.id, image.path.stat().st_size) for images in splits for image in images.images]
 
 
 def _load(choice: Choice, config: str) -> Config:

@@ -2,10 +2,13 @@
 
 import csv
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from drawn_models import CARD, instance_model, semantic_model
 from helpers import MASK2FORMER, load_tool
@@ -13,12 +16,15 @@ from helpers import MASK2FORMER, load_tool
 from lesionseg.commands import fold_job, fold_runs
 from lesionseg.commands.fold_plan import Choice, Job, Labelled, Plan
 from lesionseg.commands.fold_table import make_table
-from lesionseg.data.release.folds import assign_folds
+from lesionseg.commands.folds import make_plan
+from lesionseg.data.release.folds import assign_folds, read_folds
 from lesionseg.engine.config import Options
 from lesionseg.engine.families import INSTANCES, SEMANTIC
 from lesionseg.errors import DataError, Stopped
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.opening import open_finder
+
+IDS = {f"ISIC_{number:07}.jpeg" for number in range(6)}
 
 
 def train_stub(job):
@@ -39,7 +45,7 @@ def draw_plan(root, work_dir, configs=("mask2former.py", "mask-rcnn.py"), tta=Tr
     choice = Choice(configs, work_dir, folds=2, tta=tta)
     names = tuple(Path(config).stem for config in configs)
     jobs = [
-        Job(2 * model + fold, model, fold, work_dir / names[model] / f"fold_{fold}", Options(config), config)
+        Job(2 * model + fold, model, fold, work_dir / names[model] / f"fold_{fold}", Options(config), *[config] * 3)
         for model, config in enumerate(configs)
         for fold in (0, 1)
     ]
@@ -137,18 +143,75 @@ def test_ended_five_times_it_ends_with_the_same_table(whole, isic_folder, tmp_pa
         assert (tmp_path / name).read_text() == (whole[0].choice.work_dir / name).read_text()
 
 
-def test_a_network_that_is_trained_again_looks_again(isic_folder, tmp_path, stub):
+@pytest.mark.parametrize(("changed", "trainings"), [("settings_sha256", [0, 0]), ("looks_sha256", [0])])
+def test_what_a_network_would_find_otherwise_it_looks_for_again(changed, trainings, isic_folder, tmp_path, stub):
     plan = draw_plan(isic_folder, tmp_path, ("mask2former.py",), tta=False)
     fold_job.run_job(plan, plan.jobs[0])
     assert plan.is_done(plan.jobs[0])
-    other = replace(plan.jobs[0], settings_sha256="other")
-    assert not other.is_trained
+    other = replace(plan.jobs[0], **{changed: "other"})
+    assert not plan.is_done(other)
     earlier = [soft.stat().st_mtime_ns for _, soft, _ in plan.outputs(other, "")]
     fold_job.run_job(plan, other)
-    assert stub == [0, 0]
+    assert stub == trainings
+    assert plan.is_done(other)
     assert all(
         soft.stat().st_mtime_ns > one for (_, soft, _), one in zip(plan.outputs(other, ""), earlier, strict=True)
     )
+
+
+def test_a_training_that_began_otherwise_is_not_taken_up(isic_folder, tmp_path, stub, monkeypatch):
+    plan = draw_plan(isic_folder, tmp_path, ("mask2former.py",), tta=False)
+    monkeypatch.setattr(fold_job, "predict_fold", lambda *_, **__: pytest.fail("stopped before it looks"))
+    with pytest.raises(pytest.fail.Exception):
+        fold_job.run_job(plan, plan.jobs[0])
+    with pytest.raises(DataError, match=r"fold_0: was trained from other .* choose another --work-dir"):
+        fold_job.run_job(plan, replace(plan.jobs[0], start_sha256="other", settings_sha256="other"))
+    assert stub == [0]
+
+
+def test_what_decides_weights_and_what_is_found(isic_folder, tmp_path):
+    folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
+
+    def hashes(*options):
+        choice = Choice((MASK2FORMER,), tmp_path / "out", folds=2, cfg_options=(f"data_root={folder}", *options))
+        job = make_plan(choice).jobs[0]
+        return job.start_sha256, job.settings_sha256, job.looks_sha256
+
+    def changed(*options):
+        return [one != other for one, other in zip(before, hashes(*options), strict=True)]
+
+    before = hashes()
+    assert changed() == changed("train_dataloader.num_workers=3") == [False] * 3
+    weights = "model.backbone.init_cfg={'type': 'Pretrained', 'checkpoint': 'a.pth'}"
+    for option in ("load_from=a.pth", "randomness.seed=5", weights):
+        assert changed(option) == [True, True, False], option
+    assert changed("max_iters=7") == [False, True, False]
+    assert changed("model.test_cfg.mode=slide") == [False, False, True]
+    image = next((folder / "images/test").iterdir())
+    image.write_bytes(image.read_bytes() + b" ")
+    assert changed() == [False, False, True]
+    mask = next((folder / "annotations/training").iterdir())
+    cv2.imwrite(str(mask), cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)[::-1])
+    assert changed() == [True, True, True]
+
+
+def test_masks_of_the_test_are_looked_at_before_a_training(isic_folder, tmp_path):
+    folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
+    mask = next((folder / "annotations/test").iterdir())
+    cv2.imwrite(str(mask), np.full((20, 20), 255, np.uint8))
+    choice = Choice((MASK2FORMER,), tmp_path / "out", folds=2, cfg_options=(f"data_root={folder}",))
+    with pytest.raises(DataError, match=rf"{mask.name}: .*20x20"):
+        make_plan(choice)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ids_that_end_like_pictures(isic_folder, tmp_path):
+    folder = shutil.copytree(isic_folder, tmp_path / "ISIC")
+    for kind, suffix in (("images", "jpg"), ("annotations", "png")):
+        for place in (folder / kind / "training").iterdir():
+            place.rename(place.with_name(f"{place.stem}.jpeg.{suffix}"))
+    choice = Choice((MASK2FORMER,), tmp_path / "out", folds=2, cfg_options=(f"data_root={folder}",))
+    assert make_plan(choice).folds == make_plan(choice).folds == read_folds(tmp_path / "out/folds.csv", IDS)
 
 
 def test_jobs_run_in_processes_and_a_failing_one_is_told(isic_folder, tmp_path, monkeypatch, capfd):
