@@ -11,7 +11,7 @@ from lesionseg.data.lists import read_table
 from lesionseg.errors import DataError
 from lesionseg.evaluation.compare import Estimate
 from lesionseg.evaluation.consensus import CONSENSUS
-from lesionseg.evaluation.resampling import CONFIDENCE, interval, resampled_means
+from lesionseg.evaluation.resampling import CONFIDENCE, FEWEST, interval, interval_text, resampled_means
 from lesionseg.evaluation.scores import Confusion, dice, jaccard
 from lesionseg.pixels.masks import lesion_pixels, read_mask
 from lesionseg.pixels.pictures import quiet_opencv
@@ -45,9 +45,9 @@ class Comparison:
     scores: Mapping[str, np.ndarray]
 
     def estimate(self, score: str) -> Estimate:
-        """The mean over images, and the bounds of its bootstrap interval."""
+        """The mean over images, and the bounds of its bootstrap interval, if they are enough for one."""
         values = self.scores[score]
-        return Estimate(float(values.mean()), *interval(resampled_means(values)))
+        return Estimate(float(values.mean()), *interval(resampled_means(values), len(values)))
 
 
 def compare_people(
@@ -139,7 +139,7 @@ def agreement_grid(comparisons: Sequence[Comparison]) -> Grid:
         line = [each.kind, each.one, each.other]
         for score in _SCORES:
             own = each.estimate(score)
-            line += [f"{own.mean:.3f}", f"{own.low:.3f} to {own.high:.3f}"]
+            line += [f"{own.mean:.3f}", interval_text(own.low, own.high, ".3f")]
         cells.append(line)
     shown = f"{CONFIDENCE:.0%} interval"
     images = len(comparisons[0].scores["jaccard"])
@@ -160,16 +160,21 @@ def published_grid() -> Grid:
 
 
 def verdict(comparisons: Sequence[Comparison]) -> str:
-    """Where the model stands against two people, in a sentence; of people alone, how far they agree."""
-    means = {each.kind: each for each in comparisons}
-    people = means[PEOPLE].estimate("jaccard")
+    """Where the model stands against two people, in words; of people alone, or on few images, how far they agree."""
+    means = {each.kind: each.scores["jaccard"] for each in comparisons}
+    people, images = means[PEOPLE].mean(), len(means[PEOPLE])
+    too_few = f" Fewer than {FEWEST} images say nothing of others: no interval is given, and no verdict."
     if MODEL_PERSON not in means:
-        return f"Two people agree by a mean Jaccard of {people.mean:.3f}."
-    apart = means[MODEL_PERSON].scores["jaccard"] - means[PEOPLE].scores["jaccard"]
-    low, high = interval(resampled_means(apart))
+        return f"Two people agree by a mean Jaccard of {people:.3f}.{too_few * (images < FEWEST)}"
+    model, apart = means[MODEL_PERSON].mean(), means[MODEL_PERSON] - means[PEOPLE]
+    low, high = interval(resampled_means(apart), images)
+    if low is None or high is None:
+        return (
+            f"The model agrees on these {images} images with a person by a mean Jaccard of {model:.3f}, two people "
+            f"with each other by {people:.3f}, {apart.mean():+.3f} apart.{too_few}"
+        )
     stands = "about as well as" if low <= 0 <= high else "better than" if low > 0 else "worse than"
     return (
-        f"The model agrees with a person {stands} two people with each other: mean Jaccard "
-        f"{means[MODEL_PERSON].estimate('jaccard').mean:.3f} and {people.mean:.3f}, {apart.mean():+.3f} apart "
-        f"({low:+.3f} to {high:+.3f})."
+        f"The model agrees with a person {stands} two people with each other: mean Jaccard {model:.3f} and "
+        f"{people:.3f}, {apart.mean():+.3f} apart ({low:+.3f} to {high:+.3f})."
     )

@@ -10,20 +10,20 @@ from lesionseg.documents.page import facts, page, picture, remarks, section, tab
 from lesionseg.evaluation.agreement import Comparison
 from lesionseg.evaluation.meanings import MEANINGS
 from lesionseg.evaluation.pictures import ACCENT, INK, broken, encode_figure
+from lesionseg.evaluation.resampling import rounded
 from lesionseg.tables import Grid, csv_text
 
 _SCORES = ("jaccard", "dice")
 
 
 def agreement_csv(comparisons: Sequence[Comparison]) -> str:
-    """Write one line a comparison: means over images with the bounds of their intervals."""
+    """Write one line a comparison: means over images with the bounds of their intervals, if there are some."""
     lines = []
     for each in comparisons:
         line: dict[str, object] = dict(compared=each.kind, one=each.one, other=each.other)
         for score in _SCORES:
             own = each.estimate(score)
-            # Rounded, so that two processors, which may add in another order, write the same.
-            line |= {score: own.mean, f"{score}_low": round(own.low, 6), f"{score}_high": round(own.high, 6)}
+            line |= {score: own.mean, f"{score}_low": rounded(own.low), f"{score}_high": rounded(own.high)}
         lines.append(line)
     return csv_text(list(lines[0]), lines)
 
@@ -47,11 +47,15 @@ def agreement_plot(comparisons: Sequence[Comparison]) -> bytes:
     for place, each in enumerate(comparisons):
         own = each.estimate("jaccard")
         colour = ACCENT if each.kind.startswith("model") else INK
-        axis.plot([own.low, own.high], [place, place], color=colour, linewidth=2.4 if each.one == "mean" else 1.2)
+        if own.low is not None and own.high is not None:
+            axis.plot([own.low, own.high], [place, place], color=colour, linewidth=2.4 if each.one == "mean" else 1.2)
         axis.plot([own.mean], [place], "o", color=colour, markersize=7 if each.one == "mean" else 4)
     names = [broken(each.kind if each.one == "mean" else f"{each.one} and {each.other}", 46) for each in comparisons]
     axis.set_yticks(np.arange(len(names)), names, fontsize=9, color=INK, parse_math=False)
-    axis.set(ylim=(len(names) - 0.4, -0.6), xlabel="mean Jaccard index with its interval; large: mean of its kind")
+    axis.set(
+        ylim=(len(names) - 0.4, -0.6),
+        xlabel="mean Jaccard index, and its interval if there is one; large: mean of its kind",
+    )
     axis.spines[["top", "right"]].set_visible(False)
     return encode_figure(figure, "png", dpi=130)
 

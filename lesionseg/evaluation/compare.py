@@ -62,11 +62,11 @@ class FinishedTest:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over images, and the bounds of its confidence interval."""
+    """A mean over images, and the bounds of its confidence interval; None where the images are too few for one."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def compare(tests: Sequence[FinishedTest]) -> list[Row]:
             column = PER_IMAGE.index(name)
             own, theirs = (scores[:, each, column] for each in (number, 0))
             own_means, their_means = (resampled[:, each, column] for each in (number, 0))
-            means[name] = Estimate(stratified_mean(own, strata), *interval(own_means))
+            means[name] = Estimate(stratified_mean(own, strata), *interval(own_means, _fewest(strata)))
             if number:
                 differences[name] = _difference(own - theirs, own_means - their_means, strata)
         rows.append(Row(test, means, differences, _remarks(test, tests[0])))
@@ -201,10 +201,15 @@ def stratified_mean(values: np.ndarray, strata: Sequence[np.ndarray]) -> float:
     return float(np.mean([values[stratum].mean() for stratum in strata]))
 
 
+def _fewest(strata: Sequence[np.ndarray]) -> int:
+    return min(map(len, strata))
+
+
 def _difference(values: np.ndarray, means: np.ndarray, strata: Sequence[np.ndarray]) -> Difference:
     """Sum up the differences of images, (images,) float64, and their resampled means, (resamples,) float64."""
     better, worse = int(np.count_nonzero(values > 0)), int(np.count_nonzero(values < 0))
-    return Difference(stratified_mean(values, strata), *interval(means), better, worse, len(values) - better - worse)
+    low, high = interval(means, _fewest(strata))
+    return Difference(stratified_mean(values, strata), low, high, better, worse, len(values) - better - worse)
 
 
 def _of_other_images(tests: Sequence[FinishedTest]) -> list[str]:

@@ -12,7 +12,7 @@ from lesionseg.evaluation.compare import COMPARED, RESAMPLES, Row
 from lesionseg.evaluation.compare_page import comparison_page
 from lesionseg.evaluation.pictures import jaccard_boxes
 from lesionseg.evaluation.report_file import check_no_test
-from lesionseg.evaluation.resampling import CONFIDENCE
+from lesionseg.evaluation.resampling import CONFIDENCE, FEWEST, interval_text, rounded
 from lesionseg.evaluation.scores import PER_IMAGE, POOLED
 from lesionseg.files import lock_folder, write_bytes, write_text
 from lesionseg.tables import Grid, csv_text, markdown_table, terminal_table
@@ -23,8 +23,8 @@ _FILES = ("comparison.png", "comparison.csv", "comparison.md", REPORT_PAGE)
 _WORDS = ("test", "remarks")
 _METHOD = (
     f"Intervals: percentiles of {RESAMPLES:,} bootstrap resamples of the images, the same for all tests. They tell "
-    "what other images of the same kind would change, not what another training would. Better, worse and equal "
-    "count images."
+    "what other images of the same kind would change, not what another training would. There are none of fewer than "
+    f"{FEWEST} images, or of that many of a finding, which say nothing of others. Better, worse and equal count images."
 )
 
 
@@ -107,9 +107,9 @@ def _difference_grid(rows: Sequence[Row], name: str) -> Grid:
     cells = []
     for row in rows:
         mean, change = row.means[name], row.differences.get(name)
-        line = [row.test.label, f"{mean.mean:.4f}", f"{mean.low:.4f} to {mean.high:.4f}"]
+        line = [row.test.label, f"{mean.mean:.4f}", interval_text(mean.low, mean.high, ".4f")]
         if change:
-            line += [f"{change.mean:+.4f}", f"{change.low:+.4f} to {change.high:+.4f}"]
+            line += [f"{change.mean:+.4f}", interval_text(change.low, change.high, "+.4f")]
             line += map(str, (change.better, change.worse, change.equal))
         cells.append(line + ["-"] * (8 - len(line)))
     score, interval = name.replace("_", " "), f"{CONFIDENCE:.0%} interval"
@@ -123,9 +123,8 @@ def _csv_line(row: Row) -> dict:
     line = dict(test=row.test.label, work_dir=row.test.work_dir, images=len(row.test.ids), remarks=row.remarks)
     line |= {name: report.per_image[name] for name in PER_IMAGE}
     line |= {f"pooled_{name}": report.pooled[name] for name in POOLED}
-    # Rounded, so that two processors, which may add in another order, write the same.
     for name, mean in row.means.items():
-        line |= {f"{name}_low": round(mean.low, 6), f"{name}_high": round(mean.high, 6)}
+        line |= {f"{name}_low": rounded(mean.low), f"{name}_high": rounded(mean.high)}
     for name, change in row.differences.items():
-        line |= {f"{name}_difference_{key}": round(value, 6) for key, value in asdict(change).items()}
+        line |= {f"{name}_difference_{key}": rounded(value) for key, value in asdict(change).items()}
     return line | dict(report.coco)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from lesionseg.evaluation.meanings import words
-from lesionseg.evaluation.resampling import CONFIDENCE, interval, times_drawn
+from lesionseg.evaluation.resampling import CONFIDENCE, FEWEST, interval, interval_text, times_drawn
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.evaluation.scores import JACCARD_THRESHOLD
 from lesionseg.tables import Grid
@@ -24,8 +24,8 @@ class Judged:
 
     Attributes:
         auroc: how often it is higher on an image at or above the threshold than on one below; 0.5 is chance. None
-            where all images are on one side, and so are the bounds of its interval.
-        auroc_low, auroc_high: bounds of its 95 % bootstrap interval.
+            where all images are on one side.
+        auroc_low, auroc_high: bounds of its 95 % bootstrap interval; None of too few images on one side.
         aurc: area under the risk-coverage curve, see `risks`; less is better.
         threshold_jaccard: mean over the images that are left when those of the least confidence go to a person.
     """
@@ -95,7 +95,7 @@ def with_expected(table: Sequence[ImageResult], expected: Sequence[float | None]
 def _judge(confidence: np.ndarray, jaccard: np.ndarray, passed: np.ndarray) -> Judged:
     failed = jaccard < JACCARD_THRESHOLD
     value = auroc(failed, confidence)
-    low, high = (None, None) if math.isnan(value) else auroc_interval(failed, confidence)
+    low, high = auroc_interval(failed, confidence)
     kept = _by_confidence(confidence, passed)[: len(passed) - round(LEFT_OUT * len(passed))]
     aurc = float(risks(confidence, jaccard).mean())
     return Judged(None if math.isnan(value) else value, low, high, aurc, float(kept.mean()))
@@ -120,9 +120,19 @@ def auroc(failed: np.ndarray, confidence: np.ndarray) -> float:
     return float(_weighted_auroc(failed, confidence, np.ones((1, len(failed))))[0])
 
 
-def auroc_interval(failed: np.ndarray, confidence: np.ndarray) -> tuple[float, float]:
-    """Bound `auroc` by resampled images; resamples in which none or all failed are left out."""
-    return interval(np.concatenate([_weighted_auroc(failed, confidence, drawn) for drawn in times_drawn(len(failed))]))
+def auroc_interval(failed: np.ndarray, confidence: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """Bound `auroc` by resampled images; resamples in which none or all failed are left out.
+
+    Returns:
+        both bounds; None where fewer than `FEWEST` images failed, or did not.
+    """
+    resampled = [_weighted_auroc(failed, confidence, drawn) for drawn in times_drawn(len(failed))]
+    return interval(np.concatenate(resampled), _fewest(int(np.count_nonzero(failed)), len(failed)))
+
+
+def _fewest(failed: int, images: int) -> int:
+    """How many images there are on the side of the threshold that has fewer."""
+    return min(failed, images - failed)
 
 
 def risks(confidence: np.ndarray, jaccard: np.ndarray) -> np.ndarray:
@@ -167,13 +177,15 @@ def failure_grid(failures: Failures) -> Grid:
     """Set a number below the other, for a terminal or a page."""
     cells = []
     for name, judged in failures.by.items():
-        interval = "-" if judged.auroc is None else f"{judged.auroc_low:.3f} to {judged.auroc_high:.3f}"
         value = "-" if judged.auroc is None else f"{judged.auroc:.3f}"
-        cells.append([words(name), value, interval, f"{judged.aurc:.3f}", f"{judged.threshold_jaccard:.3f}"])
+        bounds = interval_text(judged.auroc_low, judged.auroc_high, ".3f")
+        cells.append([words(name), value, bounds, f"{judged.aurc:.3f}", f"{judged.threshold_jaccard:.3f}"])
     title = (
         f"Does it know when it fails? {failures.failed} of {failures.images} images have a Jaccard below "
         f"{JACCARD_THRESHOLD}"
     )
+    if _fewest(failures.failed, failures.images) < FEWEST:
+        title += f"; an interval takes {FEWEST} or more on either side"
     rest = f"threshold Jaccard of the surest {1 - LEFT_OUT:.0%}"
     cells += [
         ["the Jaccard itself", "-", "-", f"{failures.aurc_at_best:.3f}", "-"],

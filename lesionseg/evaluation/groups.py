@@ -13,15 +13,13 @@ from lesionseg.data.names import find_listed, listed_id
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.compare import COMPARED, Estimate
 from lesionseg.evaluation.meanings import words
-from lesionseg.evaluation.resampling import CONFIDENCE, interval, resampled_means
+from lesionseg.evaluation.resampling import CONFIDENCE, FEWEST, interval, interval_text, resampled_means
 from lesionseg.evaluation.results import ImageResult
 from lesionseg.pixels.pictures import quiet_opencv, read_image
 from lesionseg.pixels.skin_tone import TONES, tone_of, typology_angle
 from lesionseg.tables import Grid
 from lesionseg.workers import map_files
 
-# Of fewer images, a mean says nothing.
-FEWEST = 10
 UNKNOWN = "unknown"
 SKIN_TONE, SHARE, BORDER, SIZE = "skin tone (ITA)", "lesion share", "border", "image size"
 # What a column of ids is called: in index.csv, by the ISIC archive, and elsewhere.
@@ -222,13 +220,13 @@ def _group(scores: Mapping[str, np.ndarray], own: np.ndarray, known: np.ndarray)
     if images < FEWEST:
         return Group(images, {}, None)
     resampled = {name: resampled_means(values[own]) for name, values in scores.items()}
-    means = {name: Estimate(float(scores[name][own].mean()), *interval(resampled[name])) for name in scores}
+    means = {name: Estimate(float(scores[name][own].mean()), *interval(resampled[name], images)) for name in scores}
     rest = scores["jaccard"][known & ~own]
     if len(rest) < FEWEST:
         return Group(images, means, None)
     # Others than those of the group, so of another seed.
     apart = resampled["jaccard"] - resampled_means(rest, seed=1)
-    return Group(images, means, Estimate(means["jaccard"].mean - float(rest.mean()), *interval(apart)))
+    return Group(images, means, Estimate(means["jaccard"].mean - float(rest.mean()), *interval(apart, images)))
 
 
 def _ordered(kind: str, names: set[str]) -> list[str]:
@@ -258,7 +256,7 @@ def group_grids(groups: Groups) -> list[Grid]:
             line = [name, str(group.images)]
             line += [f"{group.means[score].mean:.3f}" for score in COMPARED] if group.means else ["too small", "-", "-"]
             if change := group.difference:
-                line += [f"{change.mean:+.3f}", f"{change.low:+.3f} to {change.high:+.3f}"]
+                line += [f"{change.mean:+.3f}", interval_text(change.low, change.high, "+.3f")]
             cells.append(line + ["-"] * (7 - len(line)))
         header = [kind, "images", *map(words, COMPARED), "Jaccard against the rest", shown]
         grids.append(Grid(header, cells, f"By {kind}", (kind, shown)))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 CONFIDENCE = 0.95
+# Resamples of fewer images are too much alike to say anything of other images; those of one image are all the same.
+FEWEST = 10
 # Of 10,000, intervals of what is no mean differ from these in the third digit.
 _RESAMPLES = 2_000
 _DRAWN_AT_ONCE = 2**22
@@ -27,8 +29,28 @@ def resampled_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.concatenate([drawn @ values for drawn in times_drawn(len(values), seed)]) / len(values)
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Bound the middle `CONFIDENCE` of resampled values, (resamples,) float64; NaN among them are left out."""
+def interval(values: np.ndarray, images: int) -> tuple[float, float] | tuple[None, None]:
+    """Bound the middle `CONFIDENCE` of resampled values.
+
+    Args:
+        values: (resamples,) float64; NaN among them are left out.
+        images: how many were resampled; where they are of several kinds, those of the rarest.
+
+    Returns:
+        both bounds; None of fewer than `FEWEST` images.
+    """
+    if images < FEWEST:
+        return None, None
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def interval_text(low: float | None, high: float | None, form: str) -> str:
+    """An interval in a table, its bounds in a form such as `+.3f`; a dash where there is none."""
+    return "-" if low is None else f"{low:{form}} to {high:{form}}"
+
+
+def rounded(number: float | None) -> float | None:
+    """A number for a file, rounded so that two processors, which may add in another order, write the same."""
+    return None if number is None else round(number, 6)

@@ -7,7 +7,10 @@ import pytest
 from helpers import load_tool, write_mask
 
 from lesionseg.evaluation import consensus
+from lesionseg.evaluation.agreement import MODEL_PERSON, PEOPLE, Comparison, agreement_grid, verdict
+from lesionseg.evaluation.agreement_page import agreement_csv, agreement_plot
 from lesionseg.evaluation.consensus import majority, staple
+from lesionseg.tables import terminal_table
 
 main = load_tool("agreement").main
 
@@ -44,12 +47,35 @@ def test_a_model_stands_beside_two_people(drawn, capsys):
     printed = capsys.readouterr().out
     assert "0.683" in printed
     assert "IMA++" in printed
-    assert "mean Jaccard 0.625 and 0.750, -0.125 apart" in " ".join(printed.split())
+    assert "on these 2 images" in printed
     assert printed.endswith(
         "compared 2 people and a model on 2 images; "
         "report.html, agreement.csv, per_image.csv, agreement.png are in out\n"
     )
     assert "no random sample" in (drawn / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (1, "a person by a mean Jaccard of 1.000, two people with each other by 0.500, +0.500 apart. Fewer than 10"),
+        (9, "a person by a mean Jaccard of 1.000, two people with each other by 0.500, +0.500 apart. Fewer than 10"),
+        (10, "better than two people with each other: mean Jaccard 1.000 and 0.500, +0.500 apart (+0.500 to +0.500)."),
+    ],
+)
+def test_few_images_say_nothing_of_others(images, told):
+    scores = dict(jaccard=np.full(images, 0.5), dice=np.full(images, 2 / 3))
+    compared = [
+        Comparison(PEOPLE, "anna", "bela", scores),
+        Comparison(MODEL_PERSON, "model", "anna", {name: np.ones(images) for name in scores}),
+    ]
+    assert told in verdict(compared)
+    bounded = images == 10
+    assert ("0.500 to 0.500" in terminal_table(agreement_grid(compared))) == bounded
+    [line, _] = csv.DictReader(agreement_csv(compared).splitlines())
+    assert (line["jaccard"], line["jaccard_low"]) == ("0.5", "0.5" if bounded else "")
+    assert agreement_plot(compared)
+    assert ("Fewer than 10" in verdict(compared[:1])) != bounded
 
 
 def test_each_of_three_is_left_out_once(drawn, monkeypatch, capsys):

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,6 +41,31 @@ def finished(label: str, jaccards: np.ndarray) -> FinishedTest:
     return FinishedTest(label, label, Report(len(ids), {}, {}, facts), ids, scores, size, size, everything)
 
 
+def thrice(table):
+    """As many images as an interval takes, with the means of these few."""
+    return [replace(row, id=f"{row.id}{number}") for row in table for number in range(3)]
+
+
+@pytest.mark.parametrize(("images", "bounded"), [(1, 0), (9, 0), (10, 1)])
+def test_few_images_have_no_interval(images, bounded, finish):
+    tables = [[result(str(number), found) for number in range(images)] for found in (4, 6)]
+    rows = compare(read_tests([finish("first", tables[0]), finish("second", tables[1])]))
+    change = rows[1].differences["jaccard"]
+    assert (change.mean, change.better) == (0.25, images)
+    assert (change.low, change.high, rows[0].means["jaccard"].low) == ((0.25, 0.25, 0.5) if bounded else (None,) * 3)
+    assert ("+0.2500 to +0.2500" in comparison_markdown(rows)) == bounded
+    line = list(csv.DictReader(comparison_csv(rows).splitlines()))[1]
+    assert (line["jaccard_difference_low"] == "0.25") == bounded
+
+
+def test_each_finding_has_to_have_enough_for_an_interval():
+    test = finished("a", np.linspace(0, 1, 30))
+    for rare, bounded in ((9, False), (10, True)):
+        strata = [np.arange(rare), np.arange(rare, 30)]
+        (row,) = compare([replace(test, strata=strata)])
+        assert (row.means["jaccard"].low is not None) == bounded
+
+
 def test_each_finding_counts_alike_however_many_images_have_it():
     strata = [np.array([0]), np.array([1, 2, 3])]
     assert stratified_mean(np.array([1.0, 0.0, 0.0, 1.0]), strata) == (1 + 1 / 3) / 2
@@ -64,8 +90,8 @@ def test_images_are_paired_by_their_ids_not_by_their_order(finish):
 
 
 def test_a_test_equals_its_own_copy(finish):
-    _, copy = compare(read_tests([finish("first"), finish("copy")]))
-    assert set(copy.differences.values()) == {Difference(0.0, 0.0, 0.0, 0, 0, 4)}
+    _, copy = compare(read_tests([finish("first", thrice(FIRST)), finish("copy", thrice(FIRST))]))
+    assert set(copy.differences.values()) == {Difference(0.0, 0.0, 0.0, 0, 0, 12)}
 
 
 def test_one_test_alone_has_no_differences(finish):
@@ -121,7 +147,7 @@ def test_files_are_the_same_bytes_again(finish, tmp_path):
 
 
 def test_csv_has_the_reports_own_floats_and_every_figure(finish):
-    work_dirs = [finish("first"), finish("second", SECOND, coco=COCO)]
+    work_dirs = [finish("first", thrice(FIRST)), finish("second", thrice(SECOND), coco=COCO)]
     rows = compare(read_tests(work_dirs))
     lines = list(csv.DictReader(comparison_csv(rows).splitlines()))
     assert [line["test"] for line in lines] == ["first", "second"]
@@ -175,7 +201,8 @@ def test_markdown_tables_are_whole(finish):
 @pytest.mark.parametrize("width", [20, 110, 300])
 def test_terminal_never_cuts_a_number_or_a_name(finish, width):
     name = "mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160[bold]"
-    rows = compare(read_tests([finish("first"), finish(name, SECOND, ["Averaged over flipped copies."], COCO)]))
+    tests = [finish("first", thrice(FIRST)), finish(name, thrice(SECOND), ["Averaged over flipped copies."], COCO)]
+    rows = compare(read_tests(tests))
     text = comparison_text(rows, width)
     for number in ("0.6875", "0.7000", "0.6200", "0.9330", "+0.0625", "+0.0667"):
         assert number in text

@@ -43,6 +43,16 @@ def test_an_interval_is_of_resampled_images():
     assert auroc_interval(failed, 1.0 - failed) == (1, 1)
 
 
+@pytest.mark.parametrize(("failures", "passes", "bounded"), [(1, 40, 0), (40, 9, 0), (10, 10, 1)])
+def test_few_images_on_either_side_have_no_interval(failures, passes, bounded):
+    found = [2] * failures + [8] * passes
+    judged = judge(rows(found, sure=[count / 8 for count in found]))
+    assert judged.by["sure"].auroc == 1
+    assert (judged.by["sure"].auroc_low is not None) == bounded
+    assert ("an interval takes 10" in failure_grid(judged).title) != bounded
+    assert ("1.000 to 1.000" in terminal_table(failure_grid(judged))) == bounded
+
+
 def test_risk_is_what_is_lost_of_the_jaccard():
     jaccard = np.array([0.5, 1.0, 0.0])
     assert risks(np.array([0.2, 0.9, 0.1]), jaccard).tolist() == pytest.approx([0, 1 / 4, 1 / 2])
