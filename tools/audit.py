@@ -36,8 +36,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DATASET",
         type=path_object,
         nargs="+",
-        help="a data set folder, or any folder of images, of which folders called training, val, test and the like "
-        "tell the splits",
+        help="a data set folder, or any folder of images, of which folders called training, val, TestImages and the "
+        "like tell the splits, or else its own name",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=path_object, required=True, help="where groups.csv, pairs.csv and pairs.jpg go"

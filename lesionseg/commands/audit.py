@@ -153,6 +153,12 @@ def _tell(audit: "Leaks", out: Path, datasets: int, embeddings: bool) -> None:
     made = [GROUPS, PAIRS, *([SHEET] if audit.twins else [])]
     if not embeddings:
         print("note: without embeddings, cut and turned copies are missed")
+    if unsplit := [photograph.id for photograph in photographs if not photograph.split]:
+        print(
+            f"note: {len(unsplit):,} of {len(photographs):,} images have no split ({first_names(unsplit)}), as no "
+            "folder around them is called train, val, test or the like: whether twins cross splits was not checked for "
+            "them"
+        )
     print(
         f"audited {len(photographs):,} images of {datasets} data sets, found {len(audit.twins):,} pairs of twins"
         f"{f' ({how})' if how else ''} and {count:,} groups; {', '.join(made)} are in {out}"

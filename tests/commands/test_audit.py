@@ -92,6 +92,24 @@ def test_twins_are_found_in_splits_and_years(dataset, audit, phantoms, tmp_path)
     assert find_seen(dataset) - {"c", "copy"} == {"pixels", "mirror", "file"}
 
 
+def test_folders_of_splits_may_be_given_one_by_one(dataset, audit, tmp_path):
+    shutil.copy(dataset / "images/training/a.png", dataset / "images/test/twin.png")
+    code, printed, error = audit(dataset / "images/training", dataset / "images/test", "--out", tmp_path / "out")
+    assert code == 1
+    assert "a (training) and twin (test)" in error
+    assert "no split" not in printed
+
+
+def test_images_without_a_split_are_told(dataset, audit, tmp_path):
+    (dataset / "images/test").rename(dataset / "images/others")
+    shutil.copy(dataset / "images/training/a.png", dataset / "images/others/twin.png")
+    (dataset / "images/training").rename(dataset / "images/train")
+    code, printed, error = audit(dataset / "images", "--out", tmp_path / "out")
+    assert (code, error) == (0, "")
+    assert "note: 3 of 6 images have no split (others/d, others/e, others/twin), as no" in printed
+    assert "whether twins cross splits was not checked for them" in printed
+
+
 def test_a_conversion_keeps_the_groups_of_an_audit_together(dataset, audit, phantoms, tmp_path):
     for split in ("images", "annotations"):
         shutil.copy(dataset / split / "test/e.png", dataset / split / "training/twin.png")

@@ -1,5 +1,7 @@
 """Images that show the same lesion."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -84,6 +86,46 @@ def test_folders_tell_the_splits(tmp_path):
     write(tmp_path / "val" / "b_segmentation.png")
     found = {photograph.id: photograph.split for photograph in find_photographs(tmp_path)}
     assert found == {"a": "training", "x/b": "validation", "more/c": "", "d": "training", "e": ""}
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("ISIC2018_Task1-2_Training_Input", "training"),
+        ("TrainImages", "training"),
+        ("trainimages", "training"),
+        ("imagesTrain", "training"),
+        ("2017TRAIN", "training"),
+        ("train2017", "training"),
+        ("ValidSet", "validation"),
+        ("val_imgs", "validation"),
+        ("X_test", "test"),
+        ("testset", "test"),
+        ("TrainVal", ""),
+        ("train-test", ""),
+        ("latest", ""),
+        ("contest", ""),
+        ("Trainer", ""),
+    ],
+)
+def test_words_in_a_name_tell_the_split(tmp_path, monkeypatch, folder, split):
+    write(tmp_path / "all" / folder / "a.jpg")
+    write(tmp_path / "all" / "z" / "b.jpg")
+    assert [each.split for each in find_photographs(tmp_path / "all")] == [split, ""]
+    (own,) = find_photographs(tmp_path / "all" / folder)
+    assert (own.id, own.split) == ("a", split)
+    monkeypatch.chdir(tmp_path / "all" / folder)
+    assert [each.split for each in find_photographs(Path())] == [split]
+
+
+def test_the_name_of_a_data_set_tells_where_nothing_below_does(tmp_path):
+    for name in ("test/images/a.jpg", "train/more/b.jpg", "train/c.jpg"):
+        write(tmp_path / "test_data" / name)
+    write(tmp_path / "test_data" / "d.jpg")
+    splits = {each.id: each.split for each in find_photographs(tmp_path / "test_data")}
+    assert splits == {"images/a": "test", "more/b": "training", "c": "training", "d": ""}
+    assert [each.split for each in find_photographs(tmp_path / "test_data/test/images")] == ["test"]
+    assert [each.split for each in find_photographs(tmp_path / "test_data/train/more")] == [""]
 
 
 def test_a_data_set_folder_tells_splits_and_groups(tmp_path):

@@ -1,5 +1,6 @@
 """The images of a data set, of whatever form, and their splits: by names alone."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,12 +11,11 @@ from lesionseg.data.release.listing import SPLITS, UNLABELLED
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
-# A folder with such a word in its name tells the split of the images in it.
-_WORDS = {
-    **{word: SPLITS[0] for word in ("training", "train")},
-    **{word: SPLITS[1] for word in ("validation", "valid", "val")},
-    **{word: SPLITS[2] for word in ("test", "testing")},
-}
+# A folder with such a word in its name tells the split of the images in it, also where it says what they are in the
+# same word: `train`, `testset`.
+_IMAGES = "images?|imgs?|photos?|inputs?"
+_KIND = f"(?:{_IMAGES}|data|sets?)*"
+_WORD = re.compile(f"{_KIND}(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?)){_KIND}")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Photograph:
 def find_photographs(dataset: Path) -> list[Photograph]:
     """List the images of a data set folder, or of any folder with all below it, in the order of their paths.
 
-    Of any folder, `ISIC2018_Task1-2_Training_Input`, `train` and the like tell the split; files that are called like
-    masks or predictions are no images.
+    Of any folder, those called `ISIC2018_Task1-2_Training_Input`, `train`, `TrainImages` and the like tell the split of
+    the images in them, and where none does, its own name that of all; files that are called like masks or predictions
+    are no images.
 
     Raises:
         DataError: it is no folder, or has no images.
@@ -62,9 +63,10 @@ def find_photographs(dataset: Path) -> list[Photograph]:
                 id = image_id(name)
                 found.append(Photograph(id, split, dataset, folder / name, folder, groups.get(id, "")))
     else:
-        for name in _names(dataset, others):
-            split, below = _split_of(name)
-            found.append(Photograph(image_id(below), split, dataset, dataset / name, dataset))
+        told = {name: _split_of(name) for name in _names(dataset, others)}
+        own = "" if any(split for split, _ in told.values()) else _own_split(dataset)
+        for name, (split, below) in told.items():
+            found.append(Photograph(image_id(below), split or own, dataset, dataset / name, dataset))
     if not found:
         there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "empty"
         where = f"{dataset / 'images'}" if is_data_set else f"{dataset}"
@@ -83,7 +85,23 @@ def _split_of(name: str) -> tuple[str, str]:
     """The split that the innermost telling folder of a path tells, and the path below that."""
     parts = PurePosixPath(name).parts
     for depth in range(len(parts) - 2, -1, -1):
-        told = {_WORDS[word] for word in re.split("[^a-z]+", parts[depth].lower()) if word in _WORDS}
-        if len(told) == 1:
-            return told.pop(), "/".join(parts[depth + 1 :])
+        if split := _told_by(parts[depth]):
+            return split, "/".join(parts[depth + 1 :])
     return "", name
+
+
+def _own_split(folder: Path) -> str:
+    """The split that a folder's own name tells, or that of the folder that it is `images` of."""
+    path = Path(os.path.abspath(folder))
+    for place in (path, *path.parents):
+        split = _told_by(place.name)
+        if split or not re.fullmatch(_IMAGES, place.name.lower()):
+            return split
+    return ""
+
+
+def _told_by(folder: str) -> str:
+    """The split that the words of a folder's name tell; "" where none does, or several differ."""
+    words = [*re.split("[^a-z]+", folder.lower()), *map(str.lower, re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", folder))]
+    told = {SPLITS[match.lastindex - 1] for word in words if (match := _WORD.fullmatch(word)) and match.lastindex}
+    return told.pop() if len(told) == 1 else ""
