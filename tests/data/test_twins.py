@@ -70,9 +70,20 @@ def twins(one, other):
 
 def test_chains_and_what_was_known_become_one_group():
     ids, known = ["d", "b", "c", "a", "e", "f"], ["", "", "", "p2", "p1", "p1"]
-    assert find_groups(ids, [""] * 6, [twins(0, 1), twins(1, 2)]) == ["b", "b", "b", "", "", ""]
-    assert find_groups(ids, known, [twins(0, 3), twins(3, 4)]) == ["p1", "", "", "p1", "p1", "p1"]
-    assert find_groups(ids, known, []) == known
+    assert find_groups(ids, known, "DDDDDD", [twins(0, 3), twins(3, 4)]) == ["p1", "", "", "p1", "p1", "p1"]
+    assert find_groups(ids, known, "DDDDDD", []) == known
+    assert find_groups(ids, [""] * 6, "DDDDDD", [twins(0, 1), twins(1, 2)]) == ["b", "b", "b", "", "", ""]
+
+
+def test_what_two_data_sets_call_the_same_is_not_one_group():
+    known = ["1", "1", "1", "1", ""]
+    assert find_groups("abcde", known, "AABBB", []) == ["1", "1", "1 (2)", "1 (2)", ""]
+    assert find_groups("abcde", known, "AABBB", [twins(1, 2)]) == ["1", "1", "1", "1", ""]
+
+
+def test_no_group_is_called_like_another():
+    ids, known = ["7", "8", "100", "101"], ["", "", "7", "7"]
+    assert find_groups(ids, known, "DDDD", [twins(0, 1)]) == ["7 (2)", "7 (2)", "7", "7"]
 
 
 def write(path, image=None):

@@ -1,8 +1,9 @@
 """Fingerprints of all images -> twins, and the groups that they make."""
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -80,29 +81,46 @@ def find_twins(
     ]
 
 
-def find_groups(ids: Sequence[str], known: Sequence[str], twins: Iterable[Twins]) -> list[str]:
+def find_chains(images: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """The chain of each of so many images, as a number: one for all that pairs lead to, directly or over others."""
+    ends = np.array([*pairs], np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(images, images))
+    return connected_components(graph, directed=False)[1].tolist()
+
+
+def find_groups(
+    ids: Sequence[str], known: Sequence[str], datasets: Sequence[Hashable], twins: Iterable[Twins]
+) -> list[str]:
     """Join twins, and what was known to belong together, into groups.
 
     Args:
         ids: of the images.
         known: their groups so far, such as a patient; "" where that is not known.
+        datasets: their data sets; what two of them call the same is not the same.
         twins: among them.
 
     Returns:
         the group of each image; "" for one that is alone. A group keeps the name it had, the first of several, or is
-        called by the first of its ids.
+        called by the first of its ids; where another has that name, `(2)` and so on follows.
     """
-    edges = [(pair.one, pair.other) for pair in twins]
-    edges += [(members[0], other) for members in _members(known).values() for other in members[1:]]
-    ends = np.array(edges, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(len(ids), len(ids)))
-    _, labels = connected_components(graph, directed=False)
-    sizes, names = Counter(labels.tolist()), dict[Hashable, str]()
-    for label, members in _members(labels.tolist()).items():
-        names[label] = min(filter(None, (known[number] for number in members)), default="") or (
-            min(ids[number] for number in members) if sizes[label] > 1 else ""
+    same = _repeated((dataset, group) if group else "" for dataset, group in zip(datasets, known, strict=True))
+    chains = find_chains(len(ids), [*((pair.one, pair.other) for pair in twins), *same])
+    names, taken = dict[Hashable, str](), set[str]()
+    # Those that were known first: they are to stay.
+    in_order = sorted(_members(chains).items(), key=lambda each: not any(known[number] for number in each[1]))
+    for chain, members in in_order:
+        name = min(filter(None, (known[number] for number in members)), default="") or (
+            min(ids[number] for number in members) if len(members) > 1 else ""
         )
-    return [names[label] for label in labels.tolist()]
+        names[chain] = name and _free(name, taken)
+        taken.add(names[chain])
+    return [names[chain] for chain in chains]
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or where that is taken, the first of `name (2)`, `name (3)`, ... that is not."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def _similar(

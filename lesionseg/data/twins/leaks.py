@@ -8,7 +8,7 @@ import numpy as np
 
 from lesionseg.cli import progress
 from lesionseg.data.release.listing import SPLITS
-from lesionseg.data.twins.find import Twins, find_groups, find_twins
+from lesionseg.data.twins.find import Twins, find_chains, find_groups, find_twins
 from lesionseg.data.twins.fingerprints import Fingerprint, take_fingerprint
 from lesionseg.data.twins.listing import Photograph
 from lesionseg.errors import DataError
@@ -53,8 +53,9 @@ def find_leaks(photographs: Sequence[Photograph], embed: Embed | None = None, wo
     ids = [photograph.id for photograph in photographs]
     fingerprints, embeddings = _read(photographs, embed, workers)
     twins = find_twins(ids, fingerprints, embeddings, workers)
-    groups = find_groups(ids, [photograph.group for photograph in photographs], twins)
-    chains = find_groups(ids, [""] * len(ids), twins)
+    known, datasets = zip(*((photograph.group, photograph.dataset) for photograph in photographs), strict=True)
+    groups = find_groups(ids, known, datasets, twins)
+    chains = find_chains(len(ids), [(pair.one, pair.other) for pair in twins])
     splits = defaultdict(set)
     for photograph, chain in zip(photographs, chains, strict=True):
         if photograph.split in SPLITS:
