@@ -127,6 +127,16 @@ def test_groups_are_read_as_an_audit_writes_them(tmp_path):
         read_groups(path, ["part_2/a"])
 
 
+def test_groups_of_an_audit_go_by_paths_where_ids_differ(tmp_path):
+    path = table(
+        tmp_path,
+        "id,group,dataset,path\nnevus/1,g,A,A/nevus/train/1.png\nmel/1,h,A,A/mel/train/1.png\n1,i,B,B/1.png\n",
+    )
+    whole = {"nevus/train/1": "g", "mel/train/1": "h"}
+    assert read_groups(path, [*whole]) == whole
+    assert read_groups(path, ["nevus/1", "1"]) == {"nevus/1": "g", "1": "i"}
+
+
 def test_the_column_of_groups_is_chosen(tmp_path):
     path = table(tmp_path, "isic_id,patient_id,lesion_id,site\na,p,l,s\n")
     assert read_groups(path, ["a"], "lesion_id") == {"a": "l"}

@@ -96,7 +96,26 @@ def test_folders_tell_the_splits(tmp_path):
         write(tmp_path / name)
     write(tmp_path / "val" / "b_segmentation.png")
     found = {photograph.id: photograph.split for photograph in find_photographs(tmp_path)}
-    assert found == {"a": "training", "x/b": "validation", "more/c": "", "d": "training", "e": ""}
+    assert found == {"a": "training", "x/b": "validation", "more/c": "", "test/d": "training", "e": ""}
+
+
+def ids(folder):
+    return [photograph.id for photograph in find_photographs(folder)]
+
+
+def test_ids_keep_what_stands_above_the_folder_of_the_split(tmp_path):
+    for name in ("melanoma/train/001.png", "nevus/train/001.png", "nevus/test/x/002.png"):
+        write(tmp_path / name)
+    assert ids(tmp_path) == ["melanoma/001", "nevus/x/002", "nevus/001"]
+
+
+def test_ids_are_whole_paths_where_folders_of_one_split_have_the_same(tmp_path):
+    for name in ("melanoma_train/001.png", "nevus_train/001.png", "nevus_test/001.png", "nevus_test/002.png"):
+        write(tmp_path / name)
+    whole = ["melanoma_train/001", "nevus_test/001", "nevus_test/002", "nevus_train/001"]
+    assert ids(tmp_path) == whole
+    (tmp_path / "nevus_train/001.png").rename(tmp_path / "melanoma_train/001.jpg")
+    assert ids(tmp_path) == ["001", "001", "001", "002"]
 
 
 @pytest.mark.parametrize(

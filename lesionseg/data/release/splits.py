@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lesionseg.data.lists import read_table
 from lesionseg.data.names import find_listed, listed_id
@@ -14,8 +14,9 @@ from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
 GROUP_COLUMNS = ("patient_id", "lesion_id")
-# As `tools/audit.py` calls it. Other tables may mean something else by it.
+# As `tools/audit.py` calls them. Other tables may mean something else by the first.
 _OTHER_GROUP_COLUMN = "group"
+_PATH_COLUMN = "path"
 
 
 def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
@@ -111,7 +112,7 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
     Args:
         path: a table with a header and a row for each image, such as HAM10000_metadata.csv; see
             `lesionseg.data.lists.read_table`. Images are named by their id, with or without its sub-folders, or
-            others, and the extension of the file.
+            others, and the extension of the file; or by what ends their path in a column `path`.
         ids: the images that need a group.
         column: the header of the groups; by default patient_id or lesion_id, whichever is there, or else group.
 
@@ -140,6 +141,11 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
     groups_of = defaultdict(set)
     for row in rows:
         groups_of[listed_id(row[id_column])].add(row[columns[0]])
+    # An id with other folders than the table has would else be found by its bare name, which others may have, too.
+    lacking = {id for id in ids if "/" in id} - groups_of.keys()
+    for row in rows if _PATH_COLUMN in there else ():
+        for end in lacking.intersection(_ends(listed_id(row[there[_PATH_COLUMN]]))):
+            groups_of[end].add(row[columns[0]])
     found = {
         id: {group for name in names for group in groups_of[name]} for id, names in find_listed(groups_of, ids).items()
     }
@@ -153,3 +159,14 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
                 f"{id_column}; its first are {first_names(list(groups_of), 2) or 'none'}. Correct the table."
             )
     return {id: group for id, (group,) in found.items() if group}
+
+
+def _ends(path: str) -> list[str]:
+    """What a path ends in: its name, that and the folder before it, and so on.
+
+    Example:
+        >>> _ends("a/b/c")
+        ['a/b/c', 'b/c', 'c']
+    """
+    parts = PurePosixPath(path).parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]

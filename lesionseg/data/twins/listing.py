@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +25,8 @@ class Photograph:
     """An image of a data set.
 
     Attributes:
-        id: its path below the folder of its split, or else of the data set, without suffix.
+        id: its path below the data set without suffix and without the folder of its split; with that where two folders
+            of one split have images of the same id, which then are not the same image.
         split: training, validation, test or unlabelled; "" where no folder tells it.
         dataset: the folder that was given.
         path: where it lies.
@@ -65,8 +68,10 @@ def find_photographs(dataset: Path) -> list[Photograph]:
     else:
         told = {name: _split_of(name) for name in _names(dataset, others)}
         own = "" if any(split for split, _ in told.values()) else _own_split(dataset)
-        for name, (split, below) in told.items():
-            found.append(Photograph(image_id(below), split or own, dataset, dataset / name, dataset))
+        whole = _share_ids(told)
+        for name, (split, short) in told.items():
+            id = image_id(name if whole else short)
+            found.append(Photograph(id, split or own, dataset, dataset / name, dataset))
     if not found:
         there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "empty"
         where = f"{dataset / 'images'}" if is_data_set else f"{dataset}"
@@ -82,12 +87,20 @@ def _names(folder: Path, others: list[str]) -> list[str]:
 
 
 def _split_of(name: str) -> tuple[str, str]:
-    """The split that the innermost telling folder of a path tells, and the path below that."""
+    """The split that the innermost telling folder of a path tells, and the path without that folder."""
     parts = PurePosixPath(name).parts
     for depth in range(len(parts) - 2, -1, -1):
         if split := _told_by(parts[depth]):
-            return split, "/".join(parts[depth + 1 :])
+            return split, "/".join([*parts[:depth], *parts[depth + 1 :]])
     return "", name
+
+
+def _share_ids(told: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether two folders of one split have images that would have the same id: name -> split and path without it."""
+    folders = defaultdict(set)
+    for name, (split, short) in told.items():
+        folders[split, image_id(short)].add(PurePosixPath(name).parent)
+    return any(len(each) > 1 for each in folders.values())
 
 
 def _own_split(folder: Path) -> str:
