@@ -29,7 +29,8 @@ ALONE, WITH_TTA = "alone", "tta"
 FEWEST = 20
 _FOLDS = 5
 _DIGITS = 12  # of a SHA-256
-_AFRESH = "Fit it again: tools/test.py MODEL --split validation --fit-quality."
+_FIT = "it again: tools/test.py MODEL --split validation --fit-quality."
+_AFRESH = f"Remove it, and fit {_FIT}"
 
 
 def soft_dice(probability: np.ndarray, mask: np.ndarray) -> float:
@@ -147,8 +148,19 @@ def read_quality(checkpoint: str | PathLike, sha256: str) -> dict[str, Any]:
         DataError: the file beside it is damaged.
     """
     path = quality_file(checkpoint)
-    if not path.is_file():
+    maps, own = _read(path)
+    if maps and own != sha256:
+        screen.tell(
+            f"{path}: left out, as it was fitted for other weights than those of {checkpoint}. Fit {_FIT}", "note"
+        )
         return {}
+    return maps
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """The maps in a file, and the SHA-256 of the checkpoint that they are of; none where there is no file."""
+    if not path.is_file():
+        return {}, ""
     try:
         values = json.loads(path.read_text("utf-8"))
         maps, own = values["maps"], values["checkpoint_sha256"]
@@ -158,20 +170,15 @@ def read_quality(checkpoint: str | PathLike, sha256: str) -> dict[str, Any]:
         ) from error
     if not is_quality(maps):
         raise DataError(f"{path}: damaged, expected fitted maps. {_AFRESH}")
-    if own != sha256:
-        screen.tell(
-            f"{path}: left out, as it was fitted for other weights than those of {checkpoint}. {_AFRESH}", "note"
-        )
-        return {}
-    return maps
+    return maps, own
 
 
 def write_quality(checkpoint: str | PathLike, tta: bool, fitted: QualityMap) -> Path:
     """Write the map of a checkpoint beside it, and keep that of predictions made in the other way; the file's path."""
-    sha256 = file_sha256(checkpoint)
-    maps = read_quality(checkpoint, sha256)
-    values = dict(checkpoint=Path(checkpoint).name, checkpoint_sha256=sha256, maps=maps | {_way(tta): asdict(fitted)})
-    path = quality_file(checkpoint)
+    path, sha256 = quality_file(checkpoint), file_sha256(checkpoint)
+    maps, own = _read(path)
+    kept = maps if own == sha256 else {}
+    values = dict(checkpoint=Path(checkpoint).name, checkpoint_sha256=sha256, maps=kept | {_way(tta): asdict(fitted)})
     write_text(path, json.dumps(values, indent=2) + "\n")
     return path
 

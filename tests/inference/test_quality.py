@@ -80,8 +80,14 @@ def test_maps_lie_beside_their_checkpoint(tmp_path, capsys):
 
     assert read_quality(checkpoint, "another") == {}
     assert "left out, as it was fitted for other weights" in capsys.readouterr().err
+    # What was fitted for other weights is replaced.
+    other = path.with_suffix("").with_suffix(".pth")
+    other.write_bytes(b"other weights")
+    write_quality(other, tta=True, fitted=fitted)
+    assert list(json.loads(path.read_text())["maps"]) == ["tta"]
+    assert capsys.readouterr().err == ""
     path.write_text('{"maps": 1}')
-    with pytest.raises(DataError, match=r"best\.quality\.json: damaged .*Fit it again"):
+    with pytest.raises(DataError, match=r"best\.quality\.json: damaged .*Remove it, and fit it again"):
         read_quality(checkpoint, sha256)
 
 
