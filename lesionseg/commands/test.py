@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
@@ -13,7 +14,7 @@ from torch import nn
 
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.cli import check_folder
-from lesionseg.commands.expected import expect, fit, quality_of
+from lesionseg.commands.expected import check_fit, expect, fit, is_training_split, quality_of
 from lesionseg.data.names import mask_file
 from lesionseg.data.release.data_set_folder import find_seen
 from lesionseg.engine.before_run import check_data, one_run, remove_folder, start_processes
@@ -33,8 +34,8 @@ from lesionseg.engine.screen import screen
 from lesionseg.environment import operators_in_use
 from lesionseg.errors import DataError, first_names
 from lesionseg.evaluation.failures import Failures
-from lesionseg.evaluation.groups import Groups, labels_of, read_metadata, score_groups
-from lesionseg.evaluation.lesion_metric import LesionMetric
+from lesionseg.evaluation.groups import Groups, labels_of, match_rows, read_metadata, score_groups
+from lesionseg.evaluation.lesion_metric import LesionMetric, lesion_id
 from lesionseg.evaluation.report import provenance, write_pictures, write_report
 from lesionseg.evaluation.report_file import folder_for
 from lesionseg.evaluation.results import ImageResult
@@ -43,7 +44,7 @@ from lesionseg.inference import finder_model  # noqa: F401  Registers the model 
 from lesionseg.inference.ensemble_card import is_ensemble
 from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config, what_computes, what_defines
 from lesionseg.inference.postprocess import PostProcessing
-from lesionseg.inference.quality import FEWEST, write_quality
+from lesionseg.inference.quality import write_quality
 from lesionseg.inference.sample_numbers import numbers_of
 
 # What a test needs nothing of.
@@ -110,8 +111,9 @@ def evaluate(
             name; with an empty name, without a file.
 
     Raises:
-        DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set or the model cannot be
-            used, or the config has no LesionMetric, or for `tta` no `tta_model`.
+        DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set, the model or the file
+            of `groups` cannot be used, or the config has no LesionMetric, or for `tta` no `tta_model`; or for
+            `fit_quality` the model has learned the images.
 
     Example:
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
@@ -152,6 +154,7 @@ def _evaluate(
     if not overwrite:
         _check_free(out, "--out", mask_file(""))
         _check_free(show_dir, "--show-dir", ".jpg")
+    of_training = is_training_split(cfg)
     data_root = cfg.test_dataloader.dataset.get("data_root")
     seen = find_seen(data_root) if data_root else None
     secure_loading(options.trust_checkpoint)
@@ -172,10 +175,12 @@ def _evaluate(
             metric.postprocess = postprocess.apply
             network = runner.model.module if is_model_wrapper(runner.model) else runner.model
             metric.numbers_of = numbers_of(network, metric.min_score, metric.instances)
-            if fit_quality and (images := len(runner.test_dataloader.dataset)) < FEWEST:
-                raise DataError(
-                    f"{options.config}: {images} images, expected at least {FEWEST} to fit on. Choose another --split."
-                )
+            # What can be known to be wrong is told before masks are written.
+            ids, known = _image_ids(runner.test_dataloader.dataset), quality_of(network, model, tta)
+            if metadata:
+                match_rows(metadata, ids)
+            if fit_quality:
+                check_fit(options.config, model, ids, of_training, metric.instances)
             scores = runner.test()
         if not is_main_process():
             return Evaluation(cfg.work_dir, [], {}, [])
@@ -184,7 +189,7 @@ def _evaluate(
             table, fitted = fit(table)
             expected_by = f"Expected Jaccards are by the other images of these {len(table)}, in five folds."
         else:
-            table, expected_by = expect(table, quality_of(network, model, tta))
+            table, expected_by = expect(table, known)
         notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
         if steps := postprocess.describe():
             notes.append(f"Before they were scored, masks were changed: {steps}.")
@@ -204,6 +209,10 @@ def _evaluate(
             write_pictures(show_dir, table)
         written = write_quality(what_defines(model), tta, fitted) if fitted else None
         return Evaluation(str(folder), table, coco, notes, seen, failures, written, by_group)
+
+
+def _image_ids(dataset: BaseDataset) -> list[str]:
+    return [lesion_id(dataset.get_data_info(index)) for index in range(len(dataset))]
 
 
 class _TestRunner(CalmRunner):

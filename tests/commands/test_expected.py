@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,11 @@ from helpers import MASK2FORMER, ROOT, draw_pair, load_tool
 from predicted import table
 from small_networks import SEGFORMER, save_random_weights
 
+from lesionseg.commands.expected import check_fit
+from lesionseg.errors import DataError
 from lesionseg.evaluation.report_file import Report
 from lesionseg.inference import Segmenter
+from lesionseg.inference.ensemble_card import EnsembleCard, Member
 from lesionseg.inference.quality import FEWEST, fingerprint
 from lesionseg.pages.demo import look, view
 from lesionseg.pixels.masks import encode_mask
@@ -115,6 +119,71 @@ def test_an_exported_model_is_judged(isic_folder, tmp_path, capsys):
     seen = look([Segmenter(model)], str(image))
     shown = view(seen, 0, "m", "lesion", seen.found[0]["lesion"].mask)
     assert "<dt>Expected Jaccard</dt><dd>0.40, below 0.65: look at it with care</dd>" in shown
+
+
+@pytest.fixture
+def own(checkpoint, tmp_path):
+    """A checkpoint in a folder of its own."""
+    return shutil.copy(checkpoint, tmp_path / "own.pth")
+
+
+def refused(capsys, tmp_path, *arguments):
+    """What is said of a test that ends before it has tested anything, and leaves nothing."""
+    assert score([*map(str, arguments), "--work-dir", str(tmp_path / "w"), "--out", str(tmp_path / "masks")]) == 1
+    assert not [*tmp_path.glob("w/*"), *tmp_path.glob("masks/*.png")]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_metadata_of_others_is_told_before_the_test(config, own, isic_folder, tmp_path, capsys):
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("id,sex\nanother,f\n")
+    options = ["--cfg-options", f"data_root={isic_folder}", "--groups", metadata]
+    assert "none of its 1 ids is one of the 5 images" in refused(capsys, tmp_path, config, own, *options)
+
+
+@pytest.mark.parametrize("fit", [[], ["--split", "validation", "--fit-quality"]])
+def test_damaged_maps_are_told_before_the_test(fit, config, own, data, isic_folder, tmp_path, capsys):
+    own.with_suffix(".quality.json").write_text("{}")
+    options = ["--cfg-options", f"data_root={data if fit else isic_folder}", *fit]
+    told = refused(capsys, tmp_path, config, own, *options)
+    assert "own.quality.json: damaged" in told
+    assert "Remove it" in told
+
+
+def test_what_was_trained_on_is_not_for_the_fit(config, own, data, tmp_path, capsys):
+    root = tmp_path / "data"
+    for kind in ("images", "annotations"):
+        shutil.copytree(data / kind / "validation", root / kind / "training")
+    options = ["--split", "training", "--fit-quality", "--cfg-options", f"data_root={root}"]
+    told = refused(capsys, tmp_path, config, own, *options)
+    assert "20 of 20 images are among those that it was trained on" in told
+    assert told.endswith("Choose --split validation.")
+
+
+def test_images_are_learned_by_the_lists_beside_the_weights(tmp_path):
+    ids = [f"clinic/{number}" for number in range(FEWEST)]
+    for fold in (0, 1):
+        (tmp_path / f"{fold}").mkdir()
+        (tmp_path / f"{fold}" / "train_ids.txt").write_text(f"clinic/{fold}\nanother\n")
+    single = tmp_path / "0" / "iter_9.pth"
+    with pytest.raises(DataError, match=r"1 of 20 images are among .* \(clinic/0\), .* Choose another --split, or "):
+        check_fit("c.py", single, ids, of_training=False, rule="union")
+    # The list knows better than the folder: what a fold holds out was not learned.
+    check_fit("c.py", single, [*ids[1:], "b"], of_training=True, rule="union")
+
+    ensemble = tmp_path / "ensemble"
+    ensemble.mkdir()
+    members = [Member("../c.py", f"../{fold}/iter_9.pth", 0.5, "0") for fold in (0, 1)]
+    EnsembleCard(tuple(members), 0.5).write(ensemble)
+    with pytest.raises(DataError, match=r"2 of 20 images are among .* \(clinic/0, clinic/1\)"):
+        check_fit("c.py", ensemble, ids, of_training=True, rule="union")
+    check_fit("c.py", ensemble, [*ids[2:], "b", "c"], of_training=True, rule="union")
+
+
+def test_a_choice_by_the_truth_is_not_for_the_fit(tmp_path):
+    with pytest.raises(DataError, match=r"c\.py: its LesionMetric has instances=best, .* Set instances=union or top1"):
+        check_fit("c.py", tmp_path / "a.pth", list(map(str, range(FEWEST))), of_training=False, rule="best")
 
 
 @pytest.mark.parametrize(
