@@ -129,3 +129,7 @@ def test_images_with_a_twin_in_training_are_told_apart(submission, isic_folder, 
     parts = Report.read(tmp_path / "w").twins_in_training
     assert [part["per_image"]["jaccard"] for part in parts.values()] == [0, 1]
     assert "another of their group, in training" in (tmp_path / "w" / "report.html").read_text()
+    # Nothing is known of what another data set has in training.
+    arguments[-1] = f"test_dataloader.dataset.data_root={data}"
+    assert load_tool("test").main([*arguments, "--overwrite"]) == 0
+    assert "another of their group" not in capsys.readouterr().out

@@ -177,16 +177,38 @@ def test_folders_without_images_are_told(tmp_path, files, told):
         find_photographs(tmp_path)
 
 
+def draw_splits(folder, **ids):
+    for split, names in ids.items():
+        for id in names:
+            write(folder / "images" / split / f"{id}.png")
+
+
+def write_groups(folder, rows):
+    (folder / "audit").mkdir()
+    (folder / "audit" / "groups.csv").write_text(f"id,group,split,dataset\n{rows}")
+
+
 def test_what_has_its_like_in_training_is_found(tmp_path):
+    assert find_seen(tmp_path) is None
+    draw_splits(tmp_path, training=["a", "1/d"], validation=["e"], test=["b", "c", "1/d"])
     assert find_seen(tmp_path) is None
     (tmp_path / "index.csv").write_text(
         "id,split,finding,group\na,training,x,p\na,training,y,p\nb,test,x,p\nc,test,x,\n"
     )
     assert find_seen(tmp_path) == {"b"}
     assert read_groups_of(tmp_path) == {"a": "p", "b": "p"}
-    # What an audit has left in the folder counts in its place. An id may lie in training in another year.
-    (tmp_path / "audit").mkdir()
-    rows = "a,g,training,2018\nc,g,test,2018\nb,b,test,2018\nb,b,training,2017\nd,d,training,2017\nd,d,test,2018\n"
-    (tmp_path / "audit" / "groups.csv").write_text(f"id,group,split,dataset\n{rows}e,,test,2018\n")
-    assert find_seen(tmp_path) == {"b", "c", "d"}
-    assert read_groups_of(tmp_path) == {"a": "g", "c": "g", "b": "b", "d": "d"}
+    # What an audit has left in the folder counts in its place, and the splits of now.
+    write_groups(tmp_path, "a,g,test,\nc,g,test,\n1/d,d,training,\n1/d,d,test,\nb,e,,\ne,e,,\n")
+    assert find_seen(tmp_path) == {"c", "1/d"}
+    assert read_groups_of(tmp_path) == {"a": "g", "c": "g", "1/d": "d", "b": "e", "e": "e"}
+
+
+def test_twins_in_training_are_those_that_were_trained_on(tmp_path):
+    one, other = tmp_path / "A", tmp_path / "B"
+    draw_splits(one, training=["a"], test=["b", "c"])
+    draw_splits(other, training=["d"], test=["e"])
+    write_groups(one, "a,g,training,A\nb,g,test,A\nc,h,test,A\nd,h,training,B\n")
+    assert find_seen(one) == find_seen(one, one) == {"b"}
+    assert find_seen(one, other) == {"c"}
+    # What was trained on is not known where there is no training.
+    assert find_seen(one, tmp_path) is None

@@ -7,7 +7,7 @@ splits/{training,validation,test}.txt              index.csv
 
 import os
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +15,9 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from lesionseg.data.lists import read_table
+from lesionseg.data.names import image_id, is_picture
+from lesionseg.data.release.listing import SPLITS
+from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError
 from lesionseg.files import exchange, lock, real_path
 from lesionseg.tables import csv_text
@@ -95,23 +98,40 @@ def read_index_groups(folder: str | PathLike) -> dict[str, str]:
     return _groups(_read_rows(Path(folder) / INDEX))
 
 
-def find_seen(folder: str | PathLike) -> set[str] | None:
-    """Find the images of a data set folder that have another one of their group in training.
+def find_seen(folder: str | PathLike, trained: str | PathLike | None = None) -> set[str] | None:
+    """Find the images of a data set folder that have another one of their group among those that were trained on.
+
+    Args:
+        folder: which has the groups, see `read_groups_of`. They may be of images of several data sets; only those that
+            were trained on count.
+        trained: the data set folder whose training images were trained on; by default the same.
 
     Returns:
-        their ids; None where there is no audit, and no group in index.csv.
+        their ids; None where that is not known: there is no audit, and no group in index.csv, or it has none of the
+        images that were trained on.
 
     Raises:
         DataError: the file is no table.
-        OSError: it cannot be read.
+        OSError: it, or a folder, cannot be read.
     """
-    rows = [row for row in _grouped_rows(folder) if row.get("group")]
-    trained: dict[str, set] = defaultdict(set)
-    for row in rows:
-        if row.get("split") == "training":
-            trained[row["group"]].add((row.get("dataset"), row["id"]))
-    seen = {row["id"] for row in rows if len(trained[row["group"]]) > (row.get("split") == "training")}
-    return seen if rows or Path(folder, AUDIT, GROUPS).is_file() else None
+    training, *_ = SPLITS
+    trained = folder if trained is None else trained
+    rows, ids = _grouped_rows(folder), _image_ids(trained, training)
+    groups = _groups(rows)
+    if ids.isdisjoint(row["id"] for row in rows) or not (groups or Path(folder, AUDIT, GROUPS).is_file()):
+        return None
+    in_training = Counter(groups[id] for id in ids if id in groups)
+    seen = set()
+    for split in SPLITS:
+        # An image of training is one of its group itself.
+        own = split == training and real_path(folder) == real_path(trained)
+        seen |= {id for id in _image_ids(folder, split) if id in groups and in_training[groups[id]] > own}
+    return seen
+
+
+def _image_ids(folder: str | PathLike, split: str) -> set[str]:
+    place = Path(folder, "images", split)
+    return {image_id(file.name) for file in list_files(place) if is_picture(file.name)} if place.is_dir() else set()
 
 
 def _grouped_rows(folder: str | PathLike) -> list[dict[str, str]]:
