@@ -10,7 +10,7 @@ EPILOG = """\
 examples:
   a data set folder; look, test and train_fraction then know the groups:
     lesionseg audit data/ISIC --out data/ISIC/audit
-  the releases of several years, before they are converted:
+  the releases of several years, before they are converted; their zip archives have to be extracted first:
     lesionseg audit data/raw/2017 data/raw/2018 --out work_dirs/audit
     lesionseg convert data/raw/2018 data/ISIC --group-csv work_dirs/audit/groups.csv
 

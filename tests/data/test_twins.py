@@ -168,7 +168,12 @@ def test_a_data_set_folder_tells_splits_and_groups(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("files", "told"), [([], "empty, expected images"), (["a_mask.txt", "b_segmentation.png"], "only 2 masks or other")]
+    ("files", "told"),
+    [
+        ([], "empty, expected images such as <id>.jpg. Check the path."),
+        (["a_mask.txt", "b_segmentation.png"], "only 2 masks or other files .* such as <id>.jpg. Check the path."),
+        (["T.zip", "readme.txt"], r"only 2 masks .* such as <id>.jpg. Extract T.zip first, or audit the data set"),
+    ],
 )
 def test_folders_without_images_are_told(tmp_path, files, told):
     for file in files:

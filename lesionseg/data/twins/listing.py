@@ -19,6 +19,8 @@ _IMAGES = "images?|imgs?|photos?|inputs?"
 _KIND = f"(?:{_IMAGES}|data|sets?)*"
 _WORD = re.compile(f"{_KIND}(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?)){_KIND}")
 
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
 
 @dataclass(frozen=True)
 class Photograph:
@@ -75,7 +77,13 @@ def find_photographs(dataset: Path) -> list[Photograph]:
     if not found:
         there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "empty"
         where = f"{dataset / 'images'}" if is_data_set else f"{dataset}"
-        raise DataError(f"{where}: {there}, expected images such as <id>.jpg. Check the path; archives are not opened.")
+        step = "Check the path."
+        if archives := [name for name in others if name.lower().endswith(_ARCHIVES)]:
+            step = (
+                f"Extract {first_names(archives)} first, or audit the data set folder that tools/convert_isic.py makes "
+                "of the zip archives of a release."
+            )
+        raise DataError(f"{where}: {there}, expected images such as <id>.jpg. {step}")
     return found
 
 
