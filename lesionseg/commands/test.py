@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
@@ -28,7 +29,7 @@ from lesionseg.engine.config import (
     resizing_step,
     told_as_misfit,
 )
-from lesionseg.engine.families import family_of
+from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.engine.progress import CalmRunner, tell_test
 from lesionseg.engine.screen import screen
 from lesionseg.environment import operators_in_use
@@ -46,6 +47,7 @@ from lesionseg.inference.opening import OTSU_BLUE, check_tested, needs_no_config
 from lesionseg.inference.postprocess import PostProcessing
 from lesionseg.inference.quality import write_quality
 from lesionseg.inference.sample_numbers import numbers_of
+from lesionseg.pixels.instances import BEST, TOP1, UNION
 
 # What a test needs nothing of.
 _OF_TRAINING = (
@@ -112,8 +114,8 @@ def evaluate(
 
     Raises:
         DataError: `out` or `show_dir` holds what an earlier test wrote; the config, the data set, the model or the file
-            of `groups` cannot be used, or the config has no LesionMetric, or for `tta` no `tta_model`; or for
-            `fit_quality` the model has learned the images.
+            of `groups` cannot be used, or the config has no LesionMetric, or for `tta` no `tta_model` where it is for
+            semantic segmentation; or for `fit_quality` the model has learned the images.
 
     Example:
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
@@ -164,7 +166,7 @@ def _evaluate(
         if is_main_process():
             check_data(cfg, "test_dataloader")
         text = config_text(cfg)
-        operators = _set_up(cfg, options.config, model, tta)
+        operators = _set_up(cfg, options, model, tta)
     if out:
         next(settings for settings in metrics if is_metric(settings, "LesionMetric"))["out_dir"] = out
     existed = Path(cfg.work_dir).exists()
@@ -191,7 +193,7 @@ def _evaluate(
             expected_by = f"Expected Jaccards are by the other images of these {len(table)}, in five folds."
         else:
             table, expected_by = expect(table, known)
-        notes = [*metric.notes, *(["Averaged over flipped copies of each image."] if tta else [])]
+        notes = [*metric.notes, *([_averaged(cfg)] if tta else [])]
         if steps := postprocess.describe():
             notes.append(f"Before they were scored, masks were changed: {steps}.")
         if expected_by:
@@ -249,10 +251,14 @@ def _no_log_without_scores(work_dir: str, existed: bool) -> Iterator[None]:
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:
     """Raise DataError for what no test can do."""
     family_of(cfg)  # What is for pre-training, it refuses.
-    if tta and "tta_model" not in cfg:
+    if tta and family_of(cfg).task == SEMANTIC and "tta_model" not in cfg:
         raise DataError(
-            f"{config}: --tta has nothing to average with, expected a tta_model in the config; MMDetection's "
-            "refuses masks. Test without --tta."
+            f"{config}: --tta has nothing to average with, expected a tta_model in the config. Test without --tta."
+        )
+    if tta and any(settings.get("instances") == BEST for settings in metrics if is_metric(settings, "LesionMetric")):
+        raise DataError(
+            f"{config}: instances={BEST}: looks at the truth, and --tta does not, expected {UNION} or {TOP1} in its "
+            "LesionMetric. Set that, or test without --tta."
         )
     if not cfg.get("test_dataloader"):
         raise DataError(f"{config}: no test_dataloader, expected the images to score on. Add one, as configs/ have it.")
@@ -272,7 +278,13 @@ def _check_apart(dataset: dict, model: str, results: dict[str, str | None]) -> N
             raise DataError(f"{folder}: holds what is scored, expected a folder for results. Choose another {flag}.")
 
 
-def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
+def _averaged(cfg: Config) -> str:
+    if family_of(cfg).task == SEMANTIC:
+        return "Averaged over flipped copies of each image."
+    return "Averaged over flipped copies of each image; AP is of the instances of the image alone."
+
+
+def _set_up(cfg: Config, options: Options, model: str, tta: bool) -> str:
     """Put what is to be tested into a config, in place; say whose operators it uses."""
     for key in _OF_TRAINING:
         cfg[key] = None
@@ -282,7 +294,13 @@ def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
     if preprocessor := cfg.pop("data_preprocessor", None):
         cfg.model.setdefault("data_preprocessor", preprocessor)
     if needs_no_config(model):
-        return _use_finder(cfg, config, model, tta)
+        _use_finder(cfg, options.config, path=model, tta=tta)
+        return what_computes(model)
+    if tta and family_of(cfg).task == INSTANCES:
+        # MMDetection's own averages boxes, and refuses masks.
+        its_config = {name: getattr(options, name) for name in ("config", "cfg_options", "trust_checkpoint")}
+        _use_finder(cfg, options.config, path=model, tta=tta, options=its_config)
+        return operators_in_use()
     cfg.load_from = model
     if tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
@@ -290,11 +308,10 @@ def _set_up(cfg: Config, config: str, model: str, tta: bool) -> str:
     return operators_in_use()
 
 
-def _use_finder(cfg: Config, config: str, path: str, tta: bool) -> str:
+def _use_finder(cfg: Config, config: str, **settings: Any) -> None:
     """Put another method in the place of the config's own network; it takes images as they are."""
     dataset = cfg.test_dataloader.dataset
     findings = dataset.get("findings", ())
-    cfg.model = ConfigDict(type="mmengine.FinderModel", path=path, task=family_of(cfg).task, tta=tta, findings=findings)
     resize = resizing_step(cfg, config)
+    cfg.model = ConfigDict(type="mmengine.FinderModel", task=family_of(cfg).task, findings=findings, **settings)
     dataset.pipeline = [step for step in dataset.pipeline if step is not resize]
-    return what_computes(path)

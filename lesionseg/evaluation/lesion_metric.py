@@ -102,8 +102,9 @@ class LesionMetric(BaseMetric):
             data_batch: not used.
             data_samples: data samples as dicts, with `image_id`, `img_path`, `seg_map_path`, `ori_shape` (H, W),
                 `gt_sem_seg` and a prediction: `pred_sem_seg`, see `lesion_prediction`, or `pred_instances` with
-                `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion. Of several findings, see
-                `lesionseg.data.datasets.multi_label`, truth and prediction are codes.
+                `masks` (N, H, W) bool, `scores` (N,) float and `labels` (N,) int, 0 = lesion; where both are there, the
+                mask counts. Of several findings, see `lesionseg.data.datasets.multi_label`, truth and prediction are
+                codes.
 
         Raises:
             DataError: an id or a truth is missing, the truth is not on original pixels or holds something else than 0
@@ -135,11 +136,8 @@ class LesionMetric(BaseMetric):
                 if finding in sample["mask_paths"]
             ]
         truth = lesion_truth(sample)
-        if "pred_instances" in sample:
-            self._of_instances = True
-            prediction = self._of_detector(sample, truth)
-        else:
-            prediction = lesion_prediction(sample)
+        self._of_instances = "pred_instances" in sample
+        prediction = lesion_prediction(sample) if "pred_sem_seg" in sample else self._of_detector(sample, truth)
         row = self._row(sample, lesion_id(sample), sample["seg_map_path"], truth, prediction)
         if "pred_instances" in sample and not prediction.any():
             missed = f"no detection reached {self.min_score:g}" if self.instances == UNION else "no detection"

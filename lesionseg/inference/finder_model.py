@@ -1,6 +1,7 @@
 """Any method in the place of a config's own network, so that the same test scores it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +9,13 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 
+from lesionseg.engine.config import Options
 from lesionseg.errors import DataError, first_names
 from lesionseg.inference.finder import Image, Prediction
+from lesionseg.inference.network import Network
 from lesionseg.inference.opening import check_task, open_finder
 from lesionseg.inference.quality import QualityMap
+from lesionseg.inference.runtimes.torch_model import TorchModel
 from lesionseg.pixels.findings import join_findings
 
 
@@ -21,20 +25,31 @@ class FinderModel(BaseModel):
     """Runs a method on images in their original size, as `tools/predict.py` does.
 
     Args:
-        path: what `lesionseg.inference.opening.open_finder` opens.
+        path: what `lesionseg.inference.opening.open_finder` opens, or a checkpoint.
         task: `semantic` or `instances`, that of the config.
         tta: average over flipped copies of each image.
         findings: those that the config's data set tells apart, see `lesionseg.data.datasets.multi_label`.
+        options: of a checkpoint, what `lesionseg.engine.config.Options` takes to find its config.
 
     Raises:
         DataError: it cannot be opened, or is for another task or other findings.
     """
 
-    def __init__(self, path: str, task: str, tta: bool = False, findings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: str,
+        task: str,
+        tta: bool = False,
+        findings: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self._finder = open_finder(path, tta=tta, findings=findings)
+        if options is None:
+            self._finder = open_finder(path, tta=tta, findings=findings)
+        else:
+            self._finder = Network(TorchModel(Options(**options), path), tta=tta)
         check_task(self._finder.task, task, path)
-        self._path, self._findings = path, tuple(findings)
+        self._path, self._findings, self._tta = path, tuple(findings), tta
 
     @property
     def quality(self) -> QualityMap | None:
@@ -58,6 +73,9 @@ class FinderModel(BaseModel):
                 sample.pred_sem_seg = PixelData(data=torch.from_numpy(self._codes(found, sample.metainfo))[None])
             else:
                 sample.pred_instances = _instance_data(found)
+                if self._tta:
+                    # The average over the copies is no longer made up of these.
+                    sample.pred_sem_seg = PixelData(data=torch.from_numpy(found.mask.astype(np.int64))[None])
         return data_samples
 
     def _codes(self, found: Prediction, sample: Mapping) -> np.ndarray:

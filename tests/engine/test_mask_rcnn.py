@@ -14,7 +14,11 @@ from helpers import ROOT, load_tool, torchrun
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.hooks import LearningCurveHook
+from lesionseg.inference.finder import Image
+from lesionseg.inference.network import Network
+from lesionseg.inference.runtimes.torch_model import TorchModel
 from lesionseg.pixels.masks import read_mask
+from lesionseg.pixels.pictures import read_image
 
 SMALL = str(ROOT / "configs/mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py")
 TWO_STAGES = str(ROOT / "configs/mask_rcnn/mask-rcnn_r50_fpn_1xb8-amp-twostage-5460i_isic2018-512x512.py")
@@ -151,9 +155,30 @@ def test_a_test_without_the_metric_of_the_report(config, trained, coco_folder, t
     assert "no LesionMetric in test_evaluator" in capsys.readouterr().err
 
 
-def test_flips_are_refused(config, trained, coco_folder, tmp_path, capsys):
-    assert run_test(config, trained, coco_folder, tmp_path, out=["--tta"]) == 1
-    assert "--tta has nothing to average with, expected a tta_model" in capsys.readouterr().err
+def test_flips_are_scored_as_they_are_predicted(config, trained, coco_folder, tmp_path, capsys):
+    settings = ["test_evaluator.1.min_score=0.05", "model.test_cfg.rcnn.score_thr=0.01"]
+    masks = {}
+    for name, flags in (("alone", []), ("flips", ["--tta"])):
+        out = ["--out", str(tmp_path / name), *flags]
+        assert run_test(config, trained, coco_folder, tmp_path / f"{name}_report", *settings, out=out) == 0
+        masks[name] = [read_mask(path) for path in sorted((tmp_path / name).iterdir())]
+    assert not all(map(np.array_equal, masks["alone"], masks["flips"]))
+    with_settings = tmp_path / "with-settings.py"
+    load_config(Options(config, cfg_options=options(coco_folder, *settings)[1:])).dump(with_settings)
+    network = Network(TorchModel(Options(str(with_settings)), trained / f"iter_{LENGTH}.pth", "cpu"), tta=True)
+    for path, mask in zip(sorted((coco_folder / "images/test").iterdir()), masks["flips"], strict=True):
+        (found,) = network.find([Image(read_image(path))])
+        assert np.array_equal(found.mask, mask > 128)
+    alone, flips = (json.loads((tmp_path / f"{name}_report" / "report.json").read_text()) for name in masks)
+    # Instances cannot be averaged.
+    assert flips["coco"] == pytest.approx(alone["coco"], abs=0.02)
+    assert flips["notes"][1] == "Averaged over flipped copies of each image; AP is of the instances of the image alone."
+    assert "flips" in next(csv.DictReader((tmp_path / "flips_report/per_image.csv").read_text().splitlines()))
+
+
+def test_the_best_instances_have_no_average(config, trained, coco_folder, tmp_path, capsys):
+    assert run_test(config, trained, coco_folder, tmp_path, "test_evaluator.1.instances=best", out=["--tta"]) == 1
+    assert "instances=best: looks at the truth, and --tta does not" in capsys.readouterr().err
 
 
 def test_missing_coco_file_is_one_line(isic_folder, tmp_path, capsys):
