@@ -158,7 +158,7 @@ def _evaluate(
         _check_free(show_dir, "--show-dir", ".jpg")
     of_training = is_training_split(cfg)
     data_root = cfg.test_dataloader.dataset.get("data_root")
-    training = cfg.get("train_dataloader", {}).get("dataset", {})
+    training = (cfg.get("train_dataloader") or {}).get("dataset", {})
     seen = find_seen(data_root, training.get("data_root")) if data_root else None
     secure_loading(options.trust_checkpoint)
     start_processes(cfg, options.local_rank)
