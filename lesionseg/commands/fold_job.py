@@ -27,8 +27,8 @@ def run_job(plan: Plan, job: Job) -> None:
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint was written.
     """
     job.check_start()
-    if not (job.is_trained and job.looks_as_before):
-        trained = job.is_trained
+    trained = job.is_trained
+    if not (trained and job.looks_as_before):
         job.note(trained=False)
         # What another network has found, or in other images.
         for variant in ("", TTA):

@@ -250,8 +250,8 @@ def _no_log_without_scores(work_dir: str, existed: bool) -> Iterator[None]:
 
 def _check_settings(cfg: Config, config: str, metrics: list[dict], tta: bool) -> None:
     """Raise DataError for what no test can do."""
-    family_of(cfg)  # What is for pre-training, it refuses.
-    if tta and family_of(cfg).task == SEMANTIC and "tta_model" not in cfg:
+    family = family_of(cfg)  # What is for pre-training, it refuses.
+    if tta and family.task == SEMANTIC and "tta_model" not in cfg:
         raise DataError(
             f"{config}: --tta has nothing to average with, expected a tta_model in the config. Test without --tta."
         )

@@ -100,8 +100,8 @@ class MixSearch:
             for weight, gray in zip(weights, soft, strict=True):
                 total += np.float32(weight) * gray
             # Weights are rounded: their sum may be a little above 1.
-            levels = np.minimum(total.astype(np.int64) // _STEP, _LEVELS - 1)
-            levels = np.bincount(places + levels, minlength=self._images * _LEVELS)
+            level = np.minimum(total.astype(np.int64) // _STEP, _LEVELS - 1)
+            levels = np.bincount(places + level, minlength=self._images * _LEVELS)
             above = levels.reshape(self._images, _LEVELS)[:, ::-1].cumsum(1)[:, ::-1]
             counts.append(sure + above[:, _LOWEST // _STEP + 1 : _HIGHEST // _STEP])
         in_lesion, in_skin = counts

@@ -126,8 +126,11 @@ def auroc_interval(failed: np.ndarray, confidence: np.ndarray) -> tuple[float, f
     Returns:
         both bounds; None where fewer than `FEWEST` images failed, or did not.
     """
+    fewest = _fewest(int(np.count_nonzero(failed)), len(failed))
+    if fewest < FEWEST:
+        return None, None
     resampled = [_weighted_auroc(failed, confidence, drawn) for drawn in times_drawn(len(failed))]
-    return interval(np.concatenate(resampled), _fewest(int(np.count_nonzero(failed)), len(failed)))
+    return interval(np.concatenate(resampled), fewest)
 
 
 def _fewest(failed: int, images: int) -> int:
