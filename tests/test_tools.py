@@ -291,6 +291,7 @@ def test_quickstart_needs_a_folder(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("draw_phantoms", ["out", "--spot-share", "0.001", "0.002"], "--spot-share is for --close-ups. Add it."),
         ("draw_phantoms", ["out", "--training", "-3"], "argument --training: '-3', expected a whole number, 0 or more"),
         (
             "export",

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lesionseg.cli import count, path, positive, tool
+from lesionseg.cli import count, path, positive, share, tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -19,18 +19,30 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--close-ups",
         action="store_true",
-        help="skin with small red spots, under 1 %% of the picture, in place of dermoscopic lesions",
+        help="skin with small red spots in place of dermoscopic lesions",
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--spot-share",
+        metavar=("LEAST", "MOST"),
+        nargs=2,
+        type=share,
+        help="of the picture, which the spots of --close-ups cover together; 0.002 to 0.009 where it is not given",
+    )
+    args = parser.parse_args(argv)
+    if args.spot_share is not None and not args.close_ups:
+        parser.error("--spot-share is for --close-ups. Add it.")
+    return args
 
 
 @tool
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    from lesionseg.data.phantoms.close_up import SPOT_SHARE
     from lesionseg.data.phantoms.phantom import draw_release
 
     counts = (args.training, args.validation, args.test)
-    draw_release(args.out, *counts, args.seed, args.height, args.width, args.close_ups)
+    spot_share = (args.spot_share or SPOT_SHARE) if args.close_ups else None
+    draw_release(args.out, *counts, args.seed, args.height, args.width, spot_share)
     print(f"drew {sum(counts)} pictures and their masks into {args.out}")
 
 

@@ -49,6 +49,23 @@ def test_close_ups_have_small_red_spots(height, width):
     assert np.mean([spot < skin for spot, skin in reds]) > 0.9
 
 
+def test_spots_cover_the_share_that_was_asked_for():
+    shares = [np.mean(draw_close_up(seed, 128, 160, (0.0005, 0.002))[1] > 0) for seed in range(40)]
+    assert min(shares) >= 0.0005
+    assert max(shares) <= 0.002
+    assert min(shares) < 0.0008, "none is small"
+    assert max(shares) > 0.0014, "none is large"
+
+
+@pytest.mark.parametrize(
+    "spot_share", [(0, 0.01), (0.00005, 0.002), (0.002, 0.003), (0.009, 0.002), (0.05, 0.2)], ids=str
+)
+def test_spots_that_cannot_be_drawn_are_refused_and_nothing_is_written(tmp_path, spot_share):
+    with pytest.raises(DataError, match=r"of 128 x 160 pixels: expected a least of 9.8e-05 or more.*--spot-share"):
+        draw_release(tmp_path / "release", height=128, width=160, spot_share=spot_share)
+    assert not list(tmp_path.iterdir())
+
+
 def test_masks_hold_0_and_255_only(phantoms):
     assert all(set(np.unique(mask)) == {0, 255} for _, mask in phantoms)
 

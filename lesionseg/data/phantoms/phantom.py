@@ -9,6 +9,8 @@ Arrays are (H, W) or (H, W, 3); colours are BGR in [0, 255]; fields are float32.
 
 import math
 import os
+from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 
 from lesionseg import __version__
 from lesionseg.data.names import mask_file
-from lesionseg.data.phantoms.close_up import draw_close_up
+from lesionseg.data.phantoms.close_up import check_spot_share, draw_close_up
 from lesionseg.data.phantoms.skin import (
     HAEMOGLOBIN,
     MELANIN,
@@ -106,7 +108,7 @@ def draw_release(
     seed: int = 0,
     height: int = 192,
     width: int = 256,
-    close_ups: bool = False,
+    spot_share: tuple[float, float] | None = None,
 ) -> None:
     """Write phantoms as a release with the folders and names of ISIC 2018 Task 1, all of it or nothing.
 
@@ -121,11 +123,12 @@ def draw_release(
         seed: at least 0; another one gives other images.
         height: of the images, in pixels.
         width: of the images, in pixels.
-        close_ups: draw close-ups of skin with small red spots in place of dermoscopic lesions.
+        spot_share: draw close-ups of skin in place of dermoscopic lesions, with small red spots that cover between
+            this least and this most of the picture, 0..1.
 
     Raises:
-        DataError: the folder holds something already, there would be no images, or they would be too small
-            or too large.
+        DataError: the folder holds something already, there would be no images, they would be too small
+            or too large, or spots of that share cannot be drawn in them.
     """
     folder = written_path(folder)
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
@@ -138,7 +141,10 @@ def draw_release(
         )
     splits = [split for split, count in counts.items() for _ in range(count)]
     _check_size(height, width)
-    draw = draw_close_up if close_ups else draw_phantom
+    draw: Callable[[int, int, int], tuple[np.ndarray, np.ndarray]] = draw_phantom
+    if spot_share is not None:
+        check_spot_share(spot_share, height, width)
+        draw = partial(draw_close_up, spot_share=spot_share)
     with write_aside(folder) as aside:
         aside.mkdir()
         for split in dict.fromkeys(splits):
