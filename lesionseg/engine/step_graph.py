@@ -3,7 +3,7 @@
 A step of a small batch is so many small kernels that the GPU waits for the host to start them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,14 +15,17 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from lesionseg.engine.families import SEMANTIC, family_of
+from lesionseg.engine.families import PRETRAINING, SEMANTIC, family_of
 from lesionseg.errors import DataError, is_out_of_memory
 
 # Those of other shapes are trained on without one.
-MOST_GRAPHS = 4
-# Of the configs with these heads it is known: their steps depend neither on the iteration nor on Python's random
-# numbers, which a graph would not see.
-_HEADS = ("LesionMask2FormerHead", "MultiLabelSegformerHead")
+MOST_GRAPHS = 8
+# Of the configs with these heads, or of this type, it is known: their steps depend neither on the iteration nor on
+# Python's random numbers, which a graph would not see.
+_HEADS, _MODEL = ("LesionMask2FormerHead", "MultiLabelSegformerHead"), "LesionMaskRCNN"
+
+# Makes a batch again of its tensors.
+_Restore = Callable[[Sequence[Tensor]], dict]
 
 
 def check_step_graph(cfg: Config) -> None:
@@ -34,14 +37,17 @@ def check_step_graph(cfg: Config) -> None:
 
 
 def uses_step_graph(cfg: Config) -> bool:
-    """Whether steps are taken by graphs: on a GPU, those of this project's heads, and others for `cuda_graph=True`."""
+    """Whether steps are taken by graphs: on a GPU, those of this project's models, and others for `cuda_graph=True`."""
     asked = cfg.get("cuda_graph")
-    return (_has_own_head(cfg) if asked is None else asked) and not _hindrance(cfg) and torch.cuda.is_available()
+    return (_is_own(cfg) if asked is None else asked) and not _hindrance(cfg) and torch.cuda.is_available()
 
 
 def _hindrance(cfg: Config) -> str | None:
     """Why steps are not always the same."""
-    if family_of(cfg, pretraining=True).task != SEMANTIC:
+    task = family_of(cfg, pretraining=True).task
+    if task == PRETRAINING:
+        return "it is a pre-training"
+    if task != SEMANTIC and cfg.model.type != _MODEL:
         return "the shapes in its steps depend on what is found"
     if cfg.optim_wrapper.get("accumulative_counts", 1) != 1:
         return "with accumulative_counts some steps differ from others"
@@ -54,9 +60,9 @@ def _hindrance(cfg: Config) -> str | None:
     return None
 
 
-def _has_own_head(cfg: Config) -> bool:
+def _is_own(cfg: Config) -> bool:
     head = cfg.model.get("decode_head")
-    return isinstance(head, dict) and head.get("type") in _HEADS
+    return cfg.model.type == _MODEL or (isinstance(head, dict) and head.get("type") in _HEADS)
 
 
 def train_step_of(model: BaseModel, cfg: Config) -> Callable[[dict, OptimWrapper], dict[str, Tensor]]:
@@ -71,7 +77,7 @@ class StepGraphs:
 
     A graph repeats the forward pass, the losses and the backward pass; the optimizer's step follows it, so that
     learning rates may change and gradients be clipped. Where a step waits for the GPU, of which there can be no graph,
-    where samples differ in more than their pixels, and beyond `MOST_GRAPHS` shapes, steps are taken without.
+    where samples differ in more than a graph is told of them, and beyond `MOST_GRAPHS` shapes, steps are taken without.
 
     Args:
         model: on a GPU.
@@ -79,7 +85,7 @@ class StepGraphs:
 
     def __init__(self, model: BaseModel) -> None:
         self._model = model
-        self._graphs: dict[tuple[int, ...], _StepGraph | None] = {}
+        self._graphs: dict[tuple[tuple[int, ...], ...], _StepGraph | None] = {}
         self._modes: object = None
 
     def __call__(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -89,30 +95,35 @@ class StepGraphs:
             DataError: a step that does not wait for the GPU cannot be made a graph all the same.
         """
         batch = self._model.data_preprocessor(data, True)
-        graph = self._graph_for(batch, optim_wrapper) if _tells_all_by_labels(batch) else None
-        if graph is None:
-            optim_wrapper.zero_grad()
-            loss, logged = _losses(self._model, batch, optim_wrapper)
-            optim_wrapper.update_params(loss)
-            return logged
-        logged = graph(batch)
-        optim_wrapper.step()
+        if told := _stack(self._model, batch):
+            tensors, restore = told
+            if graph := self._graph_for(tensors, restore, optim_wrapper):
+                logged = graph(tensors)
+                optim_wrapper.step()
+                return logged
+            batch = restore(tensors)
+        optim_wrapper.zero_grad()
+        loss, logged = _losses(self._model, batch, optim_wrapper)
+        optim_wrapper.update_params(loss)
         return logged
 
-    def _graph_for(self, batch: dict, optim_wrapper: OptimWrapper) -> "_StepGraph | None":
+    def _graph_for(
+        self, tensors: Sequence[Tensor], restore: _Restore, optim_wrapper: OptimWrapper
+    ) -> "_StepGraph | None":
         model = self._model
         # What is frozen has no gradients, and what is in evaluation keeps its statistics: by other kernels.
         modes = [each.requires_grad for each in model.parameters()], [each.training for each in model.modules()]
         if modes != self._modes:
             self._modes = modes
             self._graphs.clear()
-        shape = tuple(batch["inputs"].shape)
+        shape = tuple(tuple(each.shape) for each in tensors)
         if shape not in self._graphs and len(self._graphs) < MOST_GRAPHS:
             logger = MMLogger.get_current_instance()
             pools = [graph.pool for graph in self._graphs.values() if graph]
             try:
-                self._graphs[shape] = _StepGraph(model, batch, optim_wrapper, pools[0] if pools else None)
-                logger.info(f"training steps of {shape[0]} images of {shape[3]}x{shape[2]} pixels are a CUDA graph")
+                self._graphs[shape] = _StepGraph(model, tensors, restore, optim_wrapper, pools[0] if pools else None)
+                images, _, height, width = shape[0]
+                logger.info(f"training steps of {images} images of {width}x{height} pixels are a CUDA graph")
             except _WaitsForGpuError as error:
                 self._graphs[shape] = None
                 logger.warning(f"training steps are no CUDA graph: {type(model).__name__} waits for the GPU ({error})")
@@ -126,15 +137,17 @@ class _WaitsForGpuError(Exception):
 class _StepGraph:
     """Forward pass, losses and backward pass for batches of one shape."""
 
-    def __init__(self, model: BaseModel, batch: dict, optim_wrapper: OptimWrapper, pool: Any = None) -> None:
+    def __init__(
+        self,
+        model: BaseModel,
+        tensors: Sequence[Tensor],
+        restore: _Restore,
+        optim_wrapper: OptimWrapper,
+        pool: Any = None,
+    ) -> None:
         self._parameters = list(model.parameters())
-        self._inputs = batch["inputs"].clone()
-        self._labels = _labels(batch)
-        samples = [
-            SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=label))
-            for sample, label in zip(batch["data_samples"], self._labels, strict=True)
-        ]
-        self._batch = dict(inputs=self._inputs, data_samples=samples)
+        self._tensors = [each.clone() for each in tensors]
+        self._batch = restore(self._tensors)
         # A graph's first replay is the training's first step: what happens before it does not count.
         random_state = torch.cuda.get_rng_state()
         try:
@@ -194,10 +207,10 @@ class _StepGraph:
         optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         return list(logged), torch.stack([each.detach().float() for each in logged.values()])
 
-    def __call__(self, batch: dict) -> dict[str, Tensor]:
+    def __call__(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compute the gradients for a batch, and what is to be logged."""
-        self._inputs.copy_(batch["inputs"])
-        _labels(batch, out=self._labels)
+        for ours, given in zip(self._tensors, tensors, strict=True):
+            ours.copy_(given)
         self._graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
@@ -212,15 +225,30 @@ def _losses(model: nn.Module, batch: dict, optim_wrapper: OptimWrapper) -> tuple
     return loss, logged
 
 
-def _labels(batch: dict, out: Tensor | None = None) -> Tensor:
-    """(N, 1, H, W) int64."""
-    return torch.stack([sample.gt_sem_seg.data for sample in batch["data_samples"]], out=out)
+def _stack(model: BaseModel, batch: dict) -> tuple[Sequence[Tensor], _Restore] | None:
+    """The tensors in which batches differ, and what makes a batch of them; None where batches differ in more."""
+    samples = batch["data_samples"]
+    if hasattr(model, "stack_truth"):
+        truth = model.stack_truth(samples)
+        if truth is None:
+            return None
+        return [batch["inputs"], *truth], lambda told: dict(inputs=told[0], data_samples=truth._make(told[1:]))
+    if not all(_tells_all_by_labels(sample) for sample in samples):
+        return None
+    labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
+    return [batch["inputs"], labels], lambda told: dict(inputs=told[0], data_samples=_labelled(samples, told[1]))
 
 
-def _tells_all_by_labels(batch: dict) -> bool:
-    """Whether samples differ in their pixels alone: not in which findings were looked for."""
-    return all(
-        sample.keys() == ["gt_sem_seg"]
-        and all(finding in sample.mask_paths for finding in sample.metainfo.get("findings", ()))
-        for sample in batch["data_samples"]
+def _labelled(samples: Sequence[SegDataSample], labels: Tensor) -> list[SegDataSample]:
+    """Samples with other labels, (N, 1, H, W) int64."""
+    return [
+        SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=label))
+        for sample, label in zip(samples, labels, strict=True)
+    ]
+
+
+def _tells_all_by_labels(sample: SegDataSample) -> bool:
+    """Whether it differs from others in its pixels alone: not in which findings were looked for."""
+    return sample.keys() == ["gt_sem_seg"] and all(
+        finding in sample.mask_paths for finding in sample.metainfo.get("findings", ())
     )

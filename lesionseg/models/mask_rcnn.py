@@ -1,4 +1,8 @@
-"""Mask R-CNN whose training step treats the images of a batch at once."""
+"""Mask R-CNN whose training step treats the images of a batch at once.
+
+On a GPU nothing of a step has a shape that depends on what is found: more is computed then, what does not count gets no
+loss, and nobody waits for the GPU. So the step can be a CUDA graph (`lesionseg.engine.step_graph`).
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,10 +11,10 @@ import torch
 from mmcv.ops import batched_nms, roi_align
 from mmdet.models import MaskRCNN
 from mmdet.models.dense_heads import RPNHead
-from mmdet.models.losses import accuracy
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
-from mmdet.models.task_modules import MaxIoUAssigner, RandomSampler
+from mmdet.models.task_modules import DeltaXYWHBBoxCoder, MaxIoUAssigner, RandomSampler
+from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
@@ -18,8 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lesionseg.models.region_targets import IGNORED, Truth, assign, draw, take
-from lesionseg.models.transfer import on_device
+from lesionseg.ops.boxes import decode, encode
+from lesionseg.ops.kept import kept
 from lesionseg.ops.suppression import best_of_groups
+
+# A logit of which the sigmoid is 1, and a place far outside all maps, in pixels.
+_CERTAIN, _OUTSIDE = 100.0, -1e6
 
 
 class Regions(NamedTuple):
@@ -39,28 +47,27 @@ class LesionMaskRCNN(MaskRCNN):
     Mask R-CNN's own configs do not have, a training step is MMDetection's, too.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Of the last sizes: those of a training seldom change.
-        self._anchors: tuple[object, Tensor, Tensor | None] = (None, torch.empty(0, 4), None)
-
-    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> dict[str, Tensor]:
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample] | Truth) -> dict[str, Tensor]:
         """Compute the losses.
 
         Args:
             batch_inputs: (B, 3, H, W) float, normalised images.
-            batch_data_samples: with `gt_instances`: `bboxes`, `labels` and `masks` of the padded images' size.
+            batch_data_samples: with `gt_instances`: `bboxes`, `labels` and `masks` of the padded images' size; or what
+                `stack_truth` has made of them.
 
         Returns:
             by name, as MMDetection's: scalars, and `acc`, the share of regions with the right class in percent.
         """
-        if not self._is_usual(batch_data_samples):
+        truth = batch_data_samples if isinstance(batch_data_samples, Truth) else self.stack_truth(batch_data_samples)
+        if truth is None:
             return super().loss(batch_inputs, batch_data_samples)
         features = self.extract_feat(batch_inputs)
-        truth = Truth.of(batch_data_samples)
-        proposed, rpn_losses = self._propose(features, truth, [sample.metainfo for sample in batch_data_samples])
-        masks = [sample.gt_instances.masks.masks for sample in batch_data_samples]
-        return {**rpn_losses, **self._region_losses(features, truth, proposed, masks)}
+        proposed, rpn_losses = self._propose(features, truth)
+        return {**rpn_losses, **self._region_losses(features, truth, proposed)}
+
+    def stack_truth(self, samples: Sequence[DetDataSample]) -> Truth | None:
+        """All that a step at once needs to know of the images; None where the step is MMDetection's."""
+        return Truth.of(samples) if self._is_usual(samples) else None
 
     def _is_usual(self, samples: Sequence[DetDataSample]) -> bool:
         """Whether parts, settings and masks are those that a step at once knows."""
@@ -79,32 +86,37 @@ class LesionMaskRCNN(MaskRCNN):
             and not rpn.sampler.add_gt_as_proposals
             and roi.bbox_sampler.add_gt_as_proposals
             and all(_is_usual_assigner(part) for part in (rpn.assigner, roi.bbox_assigner))
+            and all(_is_usual_coder(head.bbox_coder) for head in (rpn, roi.bbox_head))
+            and type(rpn.prior_generator) is AnchorGenerator
+            and rpn.prior_generator.center_offset == 0
             and all(type(part) is RandomSampler and part.neg_pos_ub < 0 for part in (rpn.sampler, roi.bbox_sampler))
             and all(type(part) is SingleRoIExtractor for part in extractors)
             and all(isinstance(sample.gt_instances.masks, BitmapMasks) for sample in samples)
             and len({sample.gt_instances.masks.masks.shape[1:] for sample in samples}) == 1
         )
 
-    def _propose(
-        self, features: Sequence[Tensor], truth: Truth, metas: Sequence[dict]
-    ) -> tuple[Regions, dict[str, Tensor]]:
+    def _propose(self, features: Sequence[Tensor], truth: Truth) -> tuple[Regions, dict[str, Tensor]]:
         """Propose regions, and compute the losses of the region proposal network."""
         head = self.rpn_head
         maps = head(features)
-        anchors, usable = self._anchors_of([scores.shape[-2:] for scores in maps[0]], metas, features[0].device)
+        sizes = tuple(tuple(scores.shape[-2:]) for scores in maps[0])
+        anchors = _grid_anchors(head.prior_generator, sizes, features[0].device)
         logits, deltas = (
-            [level.permute(0, 2, 3, 1).reshape(len(metas), -1, size).float() for level in levels]
+            [level.permute(0, 2, 3, 1).reshape(len(truth.boxes), -1, size).float() for level in levels]
             for levels, size in zip(maps, (1, 4), strict=True)
         )
         with torch.no_grad():
-            proposed = self._best_proposals(logits, deltas, anchors, metas)
+            proposed = self._best_proposals(logits, deltas, anchors, truth.sizes)
+            # Their centres are the cells' corners.
+            centers = (anchors[:, :2] + anchors[:, 2:]) / 2
+            usable = (centers < truth.padded_sizes.flip(1)[:, None] - 0.5).all(-1)
             assigned = _assign(head.assigner, anchors, usable, truth)
             index, drawn = draw(assigned, head.sampler.num, int(head.sampler.num * head.sampler.pos_fraction))
             assigned = take(assigned, index)
             positive = drawn & (assigned >= 0)
             boxes = anchors[index]
             true_boxes = torch.where(positive[..., None], take(truth.boxes, assigned.clamp(min=0)), boxes)
-            targets = head.bbox_coder.encode(boxes.flatten(0, 1), true_boxes.flatten(0, 1))
+            targets = _deltas(head.bbox_coder, boxes, true_boxes).flatten(0, 1)
             # MMDetection counts one of each kind where there is none.
             count = sum((kind & drawn).sum(1).clamp(min=1).sum() for kind in (positive, ~positive))
         positive, drawn = (flags.flatten()[:, None].float() for flags in (positive, drawn))
@@ -116,26 +128,15 @@ class LesionMaskRCNN(MaskRCNN):
         loss_bbox = head.loss_bbox(chosen_deltas, targets, avg_factor=count)
         return proposed, dict(loss_rpn_cls=loss_cls, loss_rpn_bbox=loss_bbox)
 
-    def _anchors_of(
-        self, sizes: Sequence[Sequence[int]], metas: Sequence[dict], device: torch.device
-    ) -> tuple[Tensor, Tensor | None]:
-        """Anchors (N, 4) of maps of these sizes, and which lie on an image, (B, N) bool, or None where all do."""
-        key = ([tuple(size) for size in sizes], [tuple(meta["pad_shape"]) for meta in metas], device)
-        if self._anchors[0] != key:
-            anchors, flags = self.rpn_head.get_anchors(sizes, metas, device=device)
-            usable = torch.stack([torch.cat(levels) for levels in flags])
-            self._anchors = (key, torch.cat(anchors[0]), None if usable.all() else usable)
-        return self._anchors[1:]
-
     def _best_proposals(
-        self, logits: list[Tensor], deltas: list[Tensor], anchors: Tensor, metas: Sequence[dict]
+        self, logits: list[Tensor], deltas: list[Tensor], anchors: Tensor, image_sizes: Tensor
     ) -> Regions:
         """The boxes of the best scores, of each level and then, without those that overlap, of each image.
 
         `logits` are (B, N, 1) and `deltas` (B, N, 4) of each level.
         """
         settings = self.train_cfg.rpn_proposal
-        batch = len(metas)
+        batch = len(image_sizes)
         scores, boxes = [], []
         start = 0
         for level_logits, level_deltas in zip(logits, deltas, strict=True):
@@ -150,11 +151,10 @@ class LesionMaskRCNN(MaskRCNN):
             scores.append(level_scores)
             boxes.append((level_anchors, level_deltas))
         all_scores = torch.cat(scores, 1)
-        all_anchors, all_deltas = (torch.cat(parts, 1).flatten(0, 1) for parts in zip(*boxes, strict=True))
-        decoded = self.rpn_head.bbox_coder.decode(all_anchors, all_deltas).view(batch, -1, 4)
-        corners = [[width, height] * 2 for height, width in (meta["img_shape"][:2] for meta in metas)]
-        limits = on_device(torch.tensor(corners), decoded.device)[:, None]
-        decoded = torch.minimum(decoded.clamp(min=0), limits)
+        all_anchors, all_deltas = (torch.cat(parts, 1) for parts in zip(*boxes, strict=True))
+        coder = self.rpn_head.bbox_coder
+        decoded = decode(all_anchors, all_deltas, coder.means, coder.stds)
+        decoded = torch.minimum(decoded.clamp(min=0), image_sizes.flip(1).repeat(1, 2)[:, None])
         if settings.min_bbox_size >= 0:
             large = (decoded[..., 2:] - decoded[..., :2] > settings.min_bbox_size).all(-1)
             # They come last then, and suppress nothing.
@@ -165,7 +165,7 @@ class LesionMaskRCNN(MaskRCNN):
         """See `best_of_levels`."""
         settings = self.train_cfg.rpn_proposal
         most = min(settings.max_per_img, scores.shape[1])
-        if boxes.is_cuda:
+        if shapes_stay(boxes):
             return best_of_levels(boxes, scores, counts, settings.nms.iou_threshold, most)
         levels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         best, usable = boxes.new_zeros(len(boxes), most, 4), levels.new_zeros(len(boxes), most, dtype=torch.bool)
@@ -175,58 +175,64 @@ class LesionMaskRCNN(MaskRCNN):
             usable[number, : len(kept)] = scores[number, kept] >= 0
         return Regions(best, usable)
 
-    def _region_losses(
-        self, features: Sequence[Tensor], truth: Truth, proposed: Regions, masks: Sequence[Any]
-    ) -> dict[str, Tensor]:
-        """The losses of the regions' classes, boxes and masks; `masks` are (instances, H, W) uint8 of each image."""
+    def _region_losses(self, features: Sequence[Tensor], truth: Truth, proposed: Regions) -> dict[str, Tensor]:
+        """The losses of the regions' classes, boxes and masks."""
         roi = self.roi_head
         head, sampler = roi.bbox_head, roi.bbox_sampler
         with torch.no_grad():
             found = _assign(roi.bbox_assigner, proposed.boxes, proposed.usable, truth)
             own = torch.arange(truth.present.shape[1], device=found.device)
             assigned = torch.cat([torch.where(truth.present, own, IGNORED), found], 1)
-            index, drawn = draw(assigned, sampler.num, int(sampler.num * sampler.pos_fraction))
-            assigned = take(assigned, index).flatten()
-            boxes = take(torch.cat([truth.boxes, proposed.boxes], 1), index).flatten(0, 1)
-            image = torch.arange(len(drawn), device=drawn.device).repeat_interleave(drawn.shape[1])
+            most_positive = int(sampler.num * sampler.pos_fraction)
+            index, drawn = draw(assigned, sampler.num, most_positive)
+            assigned = take(assigned, index)
+            boxes = take(torch.cat([truth.boxes, proposed.boxes], 1), index)
+            image = torch.arange(len(drawn), device=drawn.device)[:, None].expand_as(drawn)
+            chosen, among = _choose(drawn, assigned >= 0, most_positive)
+            counts, assigned, image, boxes = (each.flatten(0, 1)[chosen] for each in (drawn, assigned, image, boxes))
             rois = torch.cat([image[:, None].to(boxes), boxes], 1)
-            # Of all that is asked, in one transfer: what there is decides on the shapes of all that follows.
-            extractors = (roi.bbox_roi_extractor, roi.mask_roi_extractor)
-            levels = [each.map_roi_levels(rois, each.num_inputs) for each in extractors]
-            there, is_positive, *levels = torch.stack([drawn.flatten(), assigned >= 0, *levels]).cpu()
-            chosen = there.nonzero()[:, 0]
-            among = is_positive[chosen].nonzero()[:, 0]
-            levels = [levels[0][chosen], levels[1][chosen[among]]]
-            chosen, positive = (on_device(each, rois.device) for each in (chosen, among))
-            rois, image, assigned = (each[chosen] for each in (rois, image, assigned))
             labels = torch.where(assigned >= 0, truth.labels[image, assigned.clamp(min=0)], head.num_classes)
-            image, assigned, true_labels = image[positive], assigned[positive], labels[positive]
-            targets = head.bbox_coder.encode(rois[positive, 1:], truth.boxes[image, assigned])
-        scores, deltas = head(pool_regions(roi.bbox_roi_extractor, features, rois, levels[0]))
-        deltas = deltas.view(len(rois), -1, 4)
-        deltas = deltas[positive, 0 if head.reg_class_agnostic else true_labels]
+            # Of those that may be positive; of the others, nothing is pooled.
+            positive, instance, image = (counts & (assigned >= 0))[among], assigned.clamp(min=0)[among], image[among]
+            positive_rois, true_labels = torch.where(positive[:, None], rois[among], 0), labels[among]
+            true_labels = torch.where(positive, true_labels, 0)
+            targets = _deltas(head.bbox_coder, positive_rois[:, 1:], truth.boxes[image, instance])
+            targets = torch.where(positive[:, None], targets, 0)
+            number = counts.sum()
+        scores, deltas = head(pool_regions(roi.bbox_roi_extractor, features, rois))
+        deltas = deltas.view(len(rois), -1, 4).index_select(0, among)
+        classes = torch.zeros_like(true_labels) if head.reg_class_agnostic else true_labels
+        deltas = torch.where(positive[:, None], take(deltas, classes[:, None])[:, 0], 0)
         losses = dict(
-            loss_cls=head.loss_cls(scores, labels, avg_factor=len(rois)),
-            acc=accuracy(scores, labels),
-            loss_bbox=head.loss_bbox(deltas, targets, avg_factor=len(rois)),
+            loss_cls=head.loss_cls(scores, labels, counts.float(), avg_factor=number),
+            acc=100 * ((scores.argmax(1) == labels) & counts).sum() / number.clamp(min=1),
+            loss_bbox=head.loss_bbox(deltas, targets, avg_factor=number),
         )
-        pooled = pool_regions(roi.mask_roi_extractor, features, rois[positive], levels[1])
-        logits = roi.mask_head(pooled)
-        if not len(positive):
+        logits = roi.mask_head(pool_regions(roi.mask_roi_extractor, features, positive_rois))
+        if not len(among):
             return dict(losses, loss_mask=logits.sum())
-        instances = (truth.first[image, 0] + assigned)[:, None]
-        cropped = self._crop(masks, torch.cat([instances.to(rois), rois[positive, 1:]], 1))
+        cropped = self._crop(truth, image, instance, positive_rois[:, 1:])
         if roi.mask_head.class_agnostic:
             true_labels = torch.zeros_like(true_labels)
-        return dict(losses, loss_mask=roi.mask_head.loss_mask(logits, cropped, true_labels))
+        # What is certain and right has no loss, and the mean is to be that of the positive.
+        logits = torch.where(positive[:, None, None, None], logits, _CERTAIN)
+        cropped = torch.where(positive[:, None, None], cropped, 1)
+        share = positive.sum().clamp(min=1) / len(positive)
+        return dict(losses, loss_mask=roi.mask_head.loss_mask(logits, cropped, true_labels) / share)
 
-    def _crop(self, masks: Sequence[Any], rois: Tensor) -> Tensor:
-        """The masks in the regions (N, 5), whose index is the instance's place in the batch: (N, *mask_size) float."""
+    def _crop(self, truth: Truth, image: Tensor, instance: Tensor, boxes: Tensor) -> Tensor:
+        """The masks of instances (N,) of images (N,) in boxes (N, 4): (N, *mask_size) float."""
         settings = self.train_cfg.rcnn
         size = nn.modules.utils._pair(settings.mask_size)
-        stacked = on_device(torch.cat([torch.from_numpy(each) for each in masks]), rois.device)[:, None].to(rois)
-        cropped = roi_align(stacked, rois, size, 1.0, 0, "avg", True)[:, 0]
+        number = image * truth.masks.shape[1] + instance
+        rois = torch.cat([number[:, None].to(boxes), boxes], 1)
+        cropped = roi_align(truth.masks.flatten(0, 1)[:, None].to(boxes), rois, size, 1.0, 0, "avg", True)[:, 0]
         return cropped if settings.get("soft_mask_target", False) else (cropped >= 0.5).float()
+
+
+def shapes_stay(tensor: Tensor) -> bool:
+    """Whether all that is drawn is computed with, whatever is found: on a GPU, which would be waited for."""
+    return tensor.is_cuda
 
 
 def best_of_levels(boxes: Tensor, scores: Tensor, counts: list[int], iou_threshold: float, most: int) -> Regions:
@@ -251,33 +257,55 @@ def best_of_levels(boxes: Tensor, scores: Tensor, counts: list[int], iou_thresho
     return Regions(take(groups[..., :4].reshape(len(boxes), -1, 4), index), best >= 0)
 
 
-def pool_regions(
-    extractor: SingleRoIExtractor, features: Sequence[Tensor], rois: Tensor, levels: Tensor | None = None
-) -> Tensor:
+def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois: Tensor) -> Tensor:
     """Pool each region from the map of its level, in the regions' own precision.
 
     Args:
         extractor: holds the layers, one a map.
         features: (B, C, H, W) maps, of high resolution first.
         rois: (N, 5), index of the image, then x1 y1 x2 y2 in its pixels.
-        levels: (N,) int64 on the host, the place of each region's map, if it is known already.
 
     Returns:
         (N, C, *output_size).
     """
     maps = features[: extractor.num_inputs]
-    if levels is None:
-        levels = extractor.map_roi_levels(rois, len(maps)).cpu()
+    levels = extractor.map_roi_levels(rois, len(maps))
+    if shapes_stay(rois):
+        nowhere = torch.cat([rois[:, :1], torch.full_like(rois[:, 1:], _OUTSIDE)], 1)
+        parts = [torch.where((levels == number)[:, None], rois, nowhere) for number in range(len(maps))]
+        first, *others = (layer(*each) for layer, *each in zip(extractor.roi_layers, maps, parts, strict=True))
+        return sum(others, start=first)
     order = levels.argsort(stable=True)
     counts = levels.bincount(minlength=len(maps)).tolist()
-    parts = zip(extractor.roi_layers, maps, rois[on_device(order, rois.device)].split(counts), strict=True)
-    pooled = [layer(level, part) for layer, level, part in parts if len(part)]
+    layers = zip(extractor.roi_layers, maps, rois[order].split(counts), strict=True)
+    pooled = [layer(level, part) for layer, level, part in layers if len(part)]
     # The regions' order has to come back; without a region there is still a shape.
-    back = on_device(order.argsort(), rois.device)
-    return torch.cat(pooled)[back] if pooled else extractor.roi_layers[0](maps[0], rois)
+    return torch.cat(pooled)[order.argsort()] if pooled else extractor.roi_layers[0](maps[0], rois)
 
 
-def _assign(rules: MaxIoUAssigner, boxes: Tensor, usable: Tensor | None, truth: Truth) -> Tensor:
+def _choose(drawn: Tensor, positive: Tensor, most_positive: int) -> tuple[Tensor, Tensor]:
+    """Which of drawn regions (B, S) to compute with, (N,) int64, and which of these may be positive, (P,) int64.
+
+    The positive ones of an image come first.
+    """
+    if shapes_stay(drawn):
+        every = torch.arange(drawn.numel(), device=drawn.device)
+        return every, every.view_as(drawn)[:, :most_positive].flatten()
+    chosen = drawn.flatten().nonzero()[:, 0]
+    return chosen, positive.flatten()[chosen].nonzero()[:, 0]
+
+
+@kept(4)
+def _grid_anchors(generator: AnchorGenerator, sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Anchors (N, 4) of maps of these sizes, level after level."""
+    return torch.cat(generator.grid_priors(sizes, device=device))
+
+
+def _deltas(coder: DeltaXYWHBBoxCoder, boxes: Tensor, targets: Tensor) -> Tensor:
+    return encode(boxes, targets, coder.means, coder.stds)
+
+
+def _assign(rules: MaxIoUAssigner, boxes: Tensor, usable: Tensor, truth: Truth) -> Tensor:
     least = rules.min_pos_iou if rules.match_low_quality else None
     return assign(boxes, usable, truth, rules.pos_iou_thr, rules.neg_iou_thr, least)
 
@@ -290,3 +318,7 @@ def _is_usual_assigner(rules: Any) -> bool:
         and rules.ignore_iof_thr <= 0
         and rules.perm_repeat_gt_cfg is None
     )
+
+
+def _is_usual_coder(coder: Any) -> bool:
+    return type(coder) is DeltaXYWHBBoxCoder and not coder.add_ctr_clamp

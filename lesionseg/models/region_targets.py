@@ -5,52 +5,70 @@ images of a batch are asked at once, in tensors of a constant shape; `usable` an
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox_overlaps, get_box_tensor
+from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor
 
 from lesionseg.models.transfer import on_device
+from lesionseg.ops.boxes import overlaps
 
 NEGATIVE, IGNORED = -1, -2
+# Room for instances in an image on a GPU, so that batches are of few shapes: this, or twice as much, and so on.
+_ROOM = 4
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The true instances of a batch, filled up to the most that an image has, and at least one.
+class Truth(NamedTuple):
+    """What is true of the images of a batch: G is the most instances that one of them has, or more.
 
     Attributes:
         boxes: (B, G, 4) float, x1 y1 x2 y2 in pixels.
         labels: (B, G) int64, their classes.
+        masks: (B, G, H, W) uint8, of the padded images' size.
         present: (B, G) bool, whether there is such an instance.
-        first: (B, 1) int64, how many instances the images before have.
+        sizes: (B, 2) float, height and width of the images in pixels.
+        padded_sizes: (B, 2) float, up to where anchors lie.
     """
 
     boxes: Tensor
     labels: Tensor
+    masks: Tensor
     present: Tensor
-    first: Tensor
+    sizes: Tensor
+    padded_sizes: Tensor
 
     @classmethod
     def of(cls, samples: Sequence[DetDataSample]) -> "Truth":
-        """Those of the images' `gt_instances`."""
+        """That of images with `gt_instances`, whose masks are `BitmapMasks` of one size."""
         boxes = torch.cat([get_box_tensor(sample.gt_instances.bboxes) for sample in samples])
         labels = torch.cat([sample.gt_instances.labels for sample in samples])
+        masks = torch.cat([torch.from_numpy(sample.gt_instances.masks.masks) for sample in samples])
         counts = torch.tensor([len(sample.gt_instances) for sample in samples])[:, None]
-        first = counts.cumsum(0) - counts
-        slots = torch.arange(max(int(counts.max()), 1))
+        room = max(int(counts.max()), 1)
+        if boxes.is_cuda:
+            room = max(_ROOM, 1 << (room - 1).bit_length())
+        slots = torch.arange(room)
         present = slots < counts
         # Absent ones are the last row, a box without an area.
-        index = on_device(torch.where(present, first + slots, -1), boxes.device)
-        boxes, labels = (torch.cat([each, each.new_zeros(1, *each.shape[1:])]) for each in (boxes, labels))
-        return cls(boxes[index], labels[index], *(on_device(each, boxes.device) for each in (present, first)))
+        index = torch.where(present, counts.cumsum(0) - counts + slots, -1)
+        sizes, padded_sizes = (
+            torch.tensor([sample.metainfo[shape][:2] for sample in samples]).float()
+            for shape in ("img_shape", "pad_shape")
+        )
+        masks, present, index, sizes, padded_sizes = (
+            on_device(each, boxes.device) for each in (masks, present, index, sizes, padded_sizes)
+        )
+        boxes, labels, masks = (
+            torch.cat([each, each.new_zeros(1, *each.shape[1:])])[index] for each in (boxes, labels, masks)
+        )
+        return cls(boxes, labels, masks, present, sizes, padded_sizes)
 
 
 def assign(
     boxes: Tensor,
-    usable: Tensor | None,
+    usable: Tensor,
     truth: Truth,
     positive_iou: float,
     negative_iou: float,
@@ -62,7 +80,7 @@ def assign(
 
     Args:
         boxes: (N, 4) of every image, or (B, N, 4), x1 y1 x2 y2 in pixels.
-        usable: (B, N) bool, the boxes that count; all where it is None.
+        usable: (B, N) bool, the boxes that count.
         truth: the true instances.
         positive_iou: from this IoU on a box is the instance's.
         negative_iou: below it, it is background.
@@ -71,20 +89,19 @@ def assign(
     Returns:
         (B, N) int64: the instance's place in its image, `NEGATIVE` for background or `IGNORED`.
     """
-    overlaps = bbox_overlaps(truth.boxes, boxes.expand(len(truth.boxes), -1, -1))
-    counts = truth.present[:, :, None] if usable is None else truth.present[:, :, None] & usable[:, None]
-    overlaps = overlaps.where(counts, -1)
-    most, which = overlaps.max(1)
+    counts = truth.present[:, :, None] & usable[:, None]
+    shared = overlaps(truth.boxes, boxes).where(counts, -1)
+    most, which = shared.max(1)
     found = torch.where(most < negative_iou, NEGATIVE, IGNORED)
     found = torch.where(most >= positive_iou, which, found)
     if least_iou is not None:
-        best = overlaps.amax(2, keepdim=True)
-        closest = (overlaps == best) & (best >= least_iou) & counts
-        places = torch.arange(overlaps.shape[1], device=overlaps.device)[:, None]
+        best = shared.amax(2, keepdim=True)
+        closest = (shared == best) & (best >= least_iou) & counts
+        places = torch.arange(shared.shape[1], device=shared.device)[:, None]
         # Of two instances, the later one has it.
         last = torch.where(closest, places, -1).amax(1)
         found = torch.where(last >= 0, last, found)
-    return found if usable is None else torch.where(usable, found, IGNORED)
+    return torch.where(usable, found, IGNORED)
 
 
 def draw(assigned: Tensor, count: int, most_positive: int) -> tuple[Tensor, Tensor]:

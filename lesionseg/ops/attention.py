@@ -4,14 +4,13 @@ On CUDA it runs in kernels of `lesionseg.ops.attention_kernels`, elsewhere in pl
 """
 
 from collections.abc import Iterator
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from lesionseg.ops.kernels import kernels_for
 from lesionseg.ops.limits import MOST_ELEMENTS, at_least_float32, parts
 
 
@@ -30,7 +29,7 @@ def deformable_attention(value: Tensor, sizes: list[int], locations: Tensor, wei
     Returns:
         (B, queries, heads * channels per head), of the value's dtype.
     """
-    kernels = _kernels_for(value)
+    kernels = kernels_for(value, "attention")
     if kernels is not None:
         return kernels.attend(value, tuple(sizes), locations, weights)
     return _attend(value, sizes, locations, weights)
@@ -41,7 +40,7 @@ def deformable_attention_backward(
     gradient: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of value, locations and weights, from that of the output; see `deformable_attention`."""
-    kernels = _kernels_for(value)
+    kernels = kernels_for(value, "attention")
     if kernels is not None:
         return kernels.attend_backward(gradient, value, tuple(sizes), locations, weights)
     return _attend_backward(gradient, value, sizes, locations, weights)
@@ -118,21 +117,6 @@ def ms_deform_attn_backward(
     found = deformable_attention_backward(grad_output, value, sizes, sampling_locations, attention_weights)
     for total, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), found, strict=True):
         total += gradient
-
-
-def _kernels_for(value: Tensor) -> ModuleType | None:
-    return _kernels() if value.is_cuda and value.dtype != torch.float64 else None
-
-
-@cache
-def _kernels() -> ModuleType | None:
-    """The kernels, if Triton is there: torch for CUDA brings it on Linux."""
-    try:
-        # Not from lesionseg.ops: that has an operator of any name.
-        import lesionseg.ops.attention_kernels as kernels
-    except ImportError:
-        return None
-    return kernels
 
 
 def _attend(value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor) -> Tensor:

@@ -13,12 +13,11 @@ from lesionseg.engine.config import Options, load_config
 # A tenth above what was counted, in float32 and with two images.
 MOST = {
     "mask2former/mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128.py": 2083,
-    "mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py": 1602,
+    "mask_rcnn/mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160.py": 1574,
     "segformer/segformer_mit-b0_1xb8-amp-albu-2500i_isic2018-128x128.py": 1937,
 }
-# The waits of a step for a GPU; what is logged takes more, every `log_interval`. Mask R-CNN's are of its regions, whose
-# number is not known before, and of MMDetection's coders.
-MOST_WAITS = {"mask2former": 5, "segformer": 5, "mask_rcnn": 12}
+# The waits of a step for a GPU; what is logged takes more, every `log_interval`.
+MOST_WAITS = 5
 
 
 @pytest.fixture(params=MOST)
@@ -47,4 +46,4 @@ def test_a_step_dispatches_no_more_operators(step):
 def test_a_step_hardly_waits_for_the_gpu(step):
     config, take = step
     take()
-    assert gpu_work(take).waits <= MOST_WAITS[config.split("/")[0]], config
+    assert gpu_work(take).waits <= MOST_WAITS, config

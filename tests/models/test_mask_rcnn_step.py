@@ -12,6 +12,7 @@ from mmengine.structures import InstanceData
 
 from lesionseg.engine.config import Options, load_config
 from lesionseg.inference.runtimes.torch_model import build_module
+from lesionseg.models import mask_rcnn
 from lesionseg.models.mask_rcnn import best_of_levels, pool_regions
 from lesionseg.models.region_targets import IGNORED, NEGATIVE, draw
 
@@ -74,7 +75,9 @@ def losses_of(model, images):
         [([],), ([],)],
     ],
 )
-def test_losses_and_gradients_are_upstreams_where_all_regions_are_drawn(images):
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_losses_and_gradients_are_upstreams_where_all_regions_are_drawn(images, on_a_gpu, monkeypatch):
+    monkeypatch.setattr(mask_rcnn, "shapes_stay", lambda tensor: on_a_gpu)
     results = [losses_of(model, [draw_image(*image) for image in images]) for model in both(*ALL_REGIONS)]
     (losses, gradients), (expected, expected_gradients) = results
     assert losses.keys() == expected.keys()
@@ -130,7 +133,9 @@ def test_a_few_instances_are_drawn_and_background_fills_up():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_regions_keep_their_precision_whatever_the_maps_have(dtype):
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_regions_keep_their_precision_whatever_the_maps_have(dtype, on_a_gpu, monkeypatch):
+    monkeypatch.setattr(mask_rcnn, "shapes_stay", lambda tensor: on_a_gpu)
     layer = dict(type="RoIAlign", output_size=2, sampling_ratio=0)
     extractor = SingleRoIExtractor(layer, out_channels=3, featmap_strides=[4, 8], finest_scale=56)
     generator = torch.Generator().manual_seed(0)

@@ -1,15 +1,12 @@
 """Deformable attention against a loop that follows the definition."""
 
 import math
-import os
-import subprocess
-import sys
 from itertools import product
 
 import lesionseg  # noqa: F401  # isort: skip  It has to come before mmcv.ops, which then finds its operators.
 import pytest
 import torch
-from helpers import ROOT
+from kernel_checks import compile_for_a_gpu, run_interpreted
 from mmcv.ops import multi_scale_deform_attn as attention
 from operator_inputs import random
 from torch.autograd import gradcheck
@@ -87,7 +84,6 @@ def test_attention_is_an_operator_that_tracing_understands():
     torch.library.opcheck(own_attention.deformable_attention, (inputs[0], sizes, *inputs[1:]), test_utils=checks)
 
 
-# Triton decides on its import whether kernels are interpreted.
 INTERPRETED = """
 import torch
 from torch.testing import assert_close
@@ -111,30 +107,19 @@ for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
 
 
 def test_kernels_give_what_plain_pytorch_gives():
-    pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
-    environment = dict(os.environ, TRITON_INTERPRET="1", PYTHONPATH=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", INTERPRETED], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_interpreted(INTERPRETED)
 
 
 def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
-    triton = pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
-    from triton.backends.compiler import GPUTarget
-
+    pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
     import lesionseg.ops.attention_kernels as kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    types = dict(value="bf16", gradient="bf16", output="bf16", sizes="i32", locations="fp32", weights="fp32")
-    types.update(of_value="fp32", of_locations="fp32", of_weights="fp32")
+    types = dict(value="*bf16", gradient="*bf16", output="*bf16", sizes="*i32", locations="*fp32", weights="*fp32")
+    types.update(of_value="*fp32", of_locations="*fp32", of_weights="*fp32")
     fixed = dict(HEADS=8, CHANNELS=32, LEVELS=3, POINTS=4, BLOCK=16, WIDTH=32)
     for kernel in (kernels._attend, kernels._attend_backward):
-        names = kernel.arg_names
-        signature = {
-            name: "constexpr" if name in fixed else f"*{types[name]}" if name in types else "i32" for name in names
-        }
-        source = triton.compiler.ASTSource(kernel, signature, fixed)
-        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
-        assert ".target sm_90" in compiled.asm["ptx"]
+        assert ".target sm_90" in compile_for_a_gpu(kernel, types, fixed)
 
 
 def attention_module_call(device="cpu"):

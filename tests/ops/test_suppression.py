@@ -4,6 +4,7 @@ import lesionseg  # noqa: F401  # isort: skip  It has to come before mmcv.ops, w
 import mmcv.ops
 import pytest
 import torch
+from kernel_checks import compile_for_a_gpu, run_interpreted
 
 from lesionseg import ops
 from lesionseg.environment import compiled_operators
@@ -108,6 +109,44 @@ def test_groups_decide_boxes_that_depend_on_each_other_in_a_long_row():
     start = torch.arange(200.0)[:, None]
     boxes = torch.cat([start, torch.zeros_like(start), start + 2.1, torch.ones_like(start)], 1)
     assert best_of_groups(boxes[None], 1 / 3).tolist() == [[True, False] * 100]
+
+
+INTERPRETED = """
+import torch
+from lesionseg.ops.suppression import best_of_groups
+import lesionseg.ops.suppression_kernels as kernels
+
+torch.manual_seed(0)
+for count in (0, 1, 7, 40):
+    center, half = 60 * torch.rand(3, count, 2), 2 + 15 * torch.rand(3, count, 2)
+    boxes = torch.cat([center - half, center + half], 2)
+    # Equal boxes, and boxes without an area.
+    boxes[0, count // 2 :] = boxes[0, : count - count // 2].clone()
+    boxes[1, ::3, 2:] = boxes[1, ::3, :2]
+    for threshold in (0.3, 0.7):
+        assert torch.equal(kernels.best_of_groups(boxes, threshold), best_of_groups(boxes, threshold))
+"""
+
+
+def test_the_kernel_keeps_what_plain_pytorch_keeps():
+    run_interpreted(INTERPRETED)
+
+
+def test_the_kernel_compiles_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    pytest.importorskip("triton", reason="torch for CPUs comes without Triton")
+    import lesionseg.ops.suppression_kernels as kernels
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    types = dict(boxes="*fp32", kept="*i8", iou_threshold="fp32")
+    assert ".target sm_90" in compile_for_a_gpu(kernels._suppress, types, dict(BLOCK=2048))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("count", [1, 300, 2000])
+def test_groups_on_a_gpu(count):
+    groups = torch.stack([draw_boxes(count, seed)[0] for seed in range(9)])
+    assert torch.equal(best_of_groups(groups.cuda(), 0.7).cpu(), best_of_groups(groups, 0.7))
 
 
 def test_batched_nms_keeps_classes_apart():
