@@ -17,7 +17,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional
 
-from lesionseg.models.transfer import on_device, stacked_on_device
+from lesionseg.models.transfer import on_device, padded_on_device, stacked_on_device
 
 
 @MODELS.register_module()
@@ -84,8 +84,7 @@ class _BatchImages(ImgDataPreprocessor):
             return super().forward(data, training)
         sizes = torch.tensor([image.shape[1:] for image in images])
         height, width = (-(-edge // self.pad_size_divisor) * self.pad_size_divisor for edge in sizes.amax(0).tolist())
-        padded = [functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images]
-        inputs = _normalised(self, stacked_on_device(padded, self.device))
+        inputs = _normalised(self, padded_on_device(images, height, width, self.device))
         beyond = _beyond(on_device(sizes, self.device), height, width)
         inputs = inputs.masked_fill(beyond[:, None], self.pad_value)
         return dict(inputs=inputs, data_samples=self.cast_data(data["data_samples"]))

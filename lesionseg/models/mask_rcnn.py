@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from mmcv.ops import batched_nms, roi_align
+from mmcv.ops import RoIAlign, batched_nms, roi_align
 from mmdet.models import MaskRCNN
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import StandardRoIHead
@@ -24,6 +24,7 @@ from torch.nn import functional
 from lesionseg.models.region_targets import IGNORED, Truth, assign, draw, take
 from lesionseg.ops.boxes import decode, encode
 from lesionseg.ops.kept import kept
+from lesionseg.ops.kernels import kernels_for
 from lesionseg.ops.suppression import best_of_groups
 
 # A logit of which the sigmoid is 1, and a place far outside all maps, in pixels.
@@ -270,6 +271,10 @@ def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois
     """
     maps = features[: extractor.num_inputs]
     levels = extractor.map_roi_levels(rois, len(maps))
+    kernels = kernels_for(rois, "pooling") if all(map(_has_a_kernel, extractor.roi_layers)) else None
+    if kernels is not None:
+        strides, size = extractor.featmap_strides[: len(maps)], extractor.roi_layers[0].output_size
+        return kernels.pool(maps, rois, levels, strides, size)
     if shapes_stay(rois):
         nowhere = torch.cat([rois[:, :1], torch.full_like(rois[:, 1:], _OUTSIDE)], 1)
         parts = [torch.where((levels == number)[:, None], rois, nowhere) for number in range(len(maps))]
@@ -281,6 +286,10 @@ def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois
     pooled = [layer(level, part) for layer, level, part in layers if len(part)]
     # The regions' order has to come back; without a region there is still a shape.
     return torch.cat(pooled)[order.argsort()] if pooled else extractor.roi_layers[0](maps[0], rois)
+
+
+def _has_a_kernel(layer: nn.Module) -> bool:
+    return type(layer) is RoIAlign and layer.pool_mode == "avg" and layer.aligned and layer.sampling_ratio <= 0
 
 
 def _choose(drawn: Tensor, positive: Tensor, most_positive: int) -> tuple[Tensor, Tensor]:

@@ -19,3 +19,15 @@ def stacked_on_device(tensors: Sequence[Tensor], device: torch.device | str) -> 
         return torch.stack(list(tensors)).to(device)
     pinned = torch.empty((len(tensors), *tensors[0].shape), dtype=tensors[0].dtype, pin_memory=True)
     return torch.stack(list(tensors), out=pinned).to(device, non_blocking=True)
+
+
+def padded_on_device(images: Sequence[Tensor], height: int, width: int, device: torch.device | str) -> Tensor:
+    """Stack images (C, H, W) of one dtype below and to the right of which is room, and copy them as `on_device` does.
+
+    What lies in the room is not said.
+    """
+    pinned = torch.device(device).type == "cuda"
+    stacked = images[0].new_empty(len(images), len(images[0]), height, width, pin_memory=pinned)
+    for place, image in zip(stacked, images, strict=True):
+        place[:, : image.shape[1], : image.shape[2]] = image
+    return stacked.to(device, non_blocking=pinned)

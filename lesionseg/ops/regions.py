@@ -49,7 +49,7 @@ def roi_align_forward(
     if not output.numel():
         return
     maps = at_least_float32(input)
-    regions = _within_reach(rois.to(maps), maps.shape[2:], spatial_scale, sampling_ratio)
+    regions = within_reach(rois.to(maps), maps.shape[2:], spatial_scale, sampling_ratio)
     size = (aligned_height, aligned_width)
     output.copy_(torch.ops.torchvision.roi_align(maps, regions, spatial_scale, *size, sampling_ratio, aligned))
 
@@ -75,15 +75,15 @@ def roi_align_backward(
     if not grad_output.numel():
         return
     grads = at_least_float32(grad_output)
-    regions = _within_reach(rois.to(grads), grad_input.shape[2:], spatial_scale, sampling_ratio)
+    regions = within_reach(rois.to(grads), grad_input.shape[2:], spatial_scale, sampling_ratio)
     # torchvision's own autograd calls this one.
     transpose = torch.ops.torchvision._roi_align_backward
     size = (aligned_height, aligned_width)
     grad_input.add_(transpose(grads, regions, spatial_scale, *size, *grad_input.shape, sampling_ratio, aligned))
 
 
-def _within_reach(rois: Tensor, map_size: Sequence[int], spatial_scale: float, sampling_ratio: int) -> Tensor:
-    """Regions (N, 5) that can be sampled: finite and near the map.
+def within_reach(rois: Tensor, map_size: Sequence[int], spatial_scale: float, sampling_ratio: int) -> Tensor:
+    """Regions (N, 5) that can be sampled: finite and near a map of height and width `map_size`.
 
     On a CPU the samples of huge regions would fill the memory, and torchvision fails at inverted ones where the size
     gives the number of samples; they have none then, like the empty ones that they become.

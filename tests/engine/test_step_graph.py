@@ -89,6 +89,11 @@ class Trained:
         torch.manual_seed(0)
         self.model = MODELS.build(cfg.model).to(device).train()
         self.optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
+        self.gradients = None
+        self.optim_wrapper.optimizer.register_step_pre_hook(self._keep_gradients)
+
+    def _keep_gradients(self, *_):
+        self.gradients = torch.cat([p.grad.flatten() for p in self.model.parameters() if p.grad is not None])
 
     def losses(self, step, order=(0, 1, 2)):
         """The values that are logged after each step of a training."""
@@ -119,7 +124,9 @@ def test_what_a_graph_is_told_is_all_that_batches_differ_in(config, coco_folder)
 @pytest.mark.parametrize("config", [MASK2FORMER, SEGFORMER, MASK_RCNN])
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
 def test_a_training_goes_as_without(config, amp, coco_folder):
-    plain, graphed = (Trained(config, coco_folder, amp=amp) for _ in range(2))
+    # Which regions Mask R-CNN draws next depends on the last digits of what it has learned.
+    options = ["optim_wrapper.optimizer.lr=0"] if config == MASK_RCNN else []
+    plain, graphed = (Trained(config, coco_folder, *options, amp=amp) for _ in range(2))
     expected = plain.losses(plain.model.train_step, (0, 1, 2, 1))
     found = graphed.losses(StepGraphs(graphed.model), (0, 1, 2, 1))
     # The first step is before any rounding was learned from. Other points would change a loss by more than that.
@@ -127,6 +134,7 @@ def test_a_training_goes_as_without(config, amp, coco_folder):
     tolerance = 5e-2
     for ours, other in zip(found, expected, strict=True):
         assert ours == pytest.approx(other, rel=tolerance, abs=tolerance)
+    assert torch.cosine_similarity(graphed.gradients, plain.gradients, 0) > 0.98
     for (name, ours), other in zip(graphed.model.named_buffers(), plain.model.buffers(), strict=True):
         torch.testing.assert_close(ours, other, rtol=tolerance, atol=tolerance, msg=name)
     assert torch.equal(torch.cuda.get_rng_state(), _state_after(plain, 4))
@@ -140,7 +148,7 @@ def test_what_a_graph_reads_outlives_validations_of_other_sizes(isic_folder):
     graphed.losses(step, (0,))
     with torch.no_grad():
         for width in range(32, 32 * 40, 32):
-            graphed.model.eval()(torch.rand(1, 3, 64, width, device="cuda"))
+            graphed.model.eval()(torch.rand(1, 3, 64, width, device="cuda"), mode="predict")
     graphed.model.train()
     torch.cuda.empty_cache()
     taken = [torch.full((1 << 20,), torch.nan, device="cuda") for _ in range(200)]
