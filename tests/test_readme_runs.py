@@ -24,7 +24,7 @@ pytestmark = [
 MASK2FORMER = "mask2former_r18c4-w64_1xb8-amp-albu-2500i_isic2018-128x128"
 MASK_RCNN = "mask-rcnn_r18-w64_fpn_1xb8-1300i_isic2018-160x160"
 SMALL = {
-    r"mask2former_r50_1xb4-(scratch-)?20k_isic2018-512x512": MASK2FORMER,
+    r"mask2former_r50_(1xb4-(scratch-)?20k|1xb16-amp-albu-scratch-2500i)_isic2018-512x512": MASK2FORMER,
     r"mask-rcnn_r50_fpn_1xb8-amp-(scratch-)?10k_isic2018-512x512": MASK_RCNN,
     r"iter_\d+\.pth": "iter_2.pth",
     r"max_iters=\d+": "max_iters=2",

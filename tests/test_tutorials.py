@@ -4,9 +4,10 @@ import ast
 import re
 from importlib import import_module
 
-import nbformat
 import pytest
 from helpers import ROOT, help_of
+
+nbformat = pytest.importorskip("nbformat")
 
 TUTORIALS = sorted((ROOT / "tools" / "tutorials").glob("*.ipynb"))
 MOST_BYTES = 100_000

@@ -3,8 +3,7 @@ _base_ = "./mask2former_r50_1xb4-scratch-20k_isic2018-512x512.py"
 from lesionseg.engine.recipes import schedule, small_images
 
 # Data
-globals().update(small_images(_base_, 512))
-train_dataloader.update(batch_size=16, num_workers=10)
+globals().update(small_images(_base_, 512, batch_size=16, num_workers=10))
 
 # Schedule: 2,500 x 16 images / 2594 = 15 epochs
 globals().update(schedule(max_iters=2500, warmup_iters=250, val_interval=2500))

@@ -59,14 +59,16 @@ def loaders(
     return dict(dataset, **found)
 
 
-def small_images(base: Any, edge: int) -> dict[str, Any]:
-    """Give pipelines and loaders for a short training from scratch on images of few pixels.
+def small_images(base: Any, edge: int, batch_size: int = 8, num_workers: int = 1) -> dict[str, Any]:
+    """Give pipelines and loaders for a short training from scratch, on images of few pixels where there is no GPU.
 
     Whole lesions and mild colours, but in every direction and at many sizes: few epochs learn no more.
 
     Args:
         base: the config to change, whose pipelines are those of `configs/_base_/isic2018.py`.
         edge: of the square that is cut out, in pixels; as long as the shorter edge of the images.
+        batch_size: of the training.
+        num_workers: processes that load what is trained on.
 
     Returns:
         top-level settings of a config by name.
@@ -94,7 +96,7 @@ def small_images(base: Any, edge: int) -> dict[str, Any]:
         train_pipeline=train_pipeline,
         test_pipeline=test_pipeline,
         tta_pipeline=[load, dict(flips, transforms=[[test_resize], *flips.transforms[1:]])],
-        train_dataloader=dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline)),
+        train_dataloader=dict(batch_size=batch_size, num_workers=num_workers, dataset=dict(pipeline=train_pipeline)),
         val_dataloader=dict(num_workers=1, dataset=dict(pipeline=test_pipeline)),
         test_dataloader=dict(num_workers=1, dataset=dict(pipeline=test_pipeline)),
     )

@@ -6,14 +6,15 @@ import sys
 
 import cv2
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 from drawn_masks import draw_folder, drawn_masks, write_pair
 from drawn_release import failure, index
 from helpers import draw_pair, load_tool
 
 from lesionseg.pixels.labels import encode_labels
+
+pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 
 HEIGHT, WIDTH = 30, 43
 LEFT, RIGHT = np.zeros((2, HEIGHT, WIDTH), np.uint8)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from helpers import ROOT, draw_pair
@@ -21,6 +20,8 @@ from mmengine.registry import DefaultScope
 import lesionseg.openmmlab  # noqa: F401
 from lesionseg.deploy.mask_rcnn import export_mask_rcnn
 from lesionseg.errors import DataError
+
+openvino = pytest.importorskip("openvino")
 
 CLASSES, MOST = 3, 8
 TRACED = (64, 96)

@@ -1,3 +1,5 @@
+from importlib.metadata import PackageNotFoundError
+
 import cv2
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from helpers import MASK2FORMER, ROOT, draw_pair
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
+import lesionseg
 from lesionseg.deploy.upstream import Upstream
 from lesionseg.engine.config import Options, load_config
 from lesionseg.engine.families import INSTANCES, SEMANTIC
@@ -56,6 +59,29 @@ def test_cards(detector, tmp_path):
     card = detector.card
     assert (card.task, card.score_rule, card.size_divisor, card.scale) == (INSTANCES, "union", 32, (640, 160))
     assert (card.classes, card.min_score) == (("lesion",), 0.2)
+
+
+def test_a_checkout_that_is_not_installed_has_a_version(tmp_path, monkeypatch):
+    def version(name):
+        if name == "lesionseg":
+            raise PackageNotFoundError(name)
+        return "1.2"
+
+    monkeypatch.setattr("lesionseg.inference.runtimes.config_card.version", version)
+    versions = model(MASK2FORMER, tmp_path).card.versions
+    assert versions["lesionseg"] == lesionseg.__version__
+    assert versions["torch"] == "1.2"
+
+
+def test_what_a_gpu_has_saved_is_opened_without_one(tmp_path, monkeypatch):
+    expected = model(MASK2FORMER, tmp_path).module.state_dict()
+    monkeypatch.setattr("torch.serialization.location_tag", lambda storage: "cuda:0")
+    opened = model(MASK2FORMER, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(tmp_path / "random.pth", weights_only=True)
+    for name, value in opened.module.state_dict().items():
+        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.parametrize("size", [(72, 96), (131, 60), (160, 160)], ids=str)

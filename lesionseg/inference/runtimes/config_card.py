@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 
+from lesionseg import __version__
 from lesionseg.engine.config import config_text, evaluators, is_metric, resizing_step
 from lesionseg.engine.families import INSTANCES, SEMANTIC, family_of
 from lesionseg.errors import DataError
@@ -20,7 +21,7 @@ from lesionseg.models.multi_label import MultiLabelEncoderDecoder
 from lesionseg.pixels.instances import BEST, UNION
 
 BACKGROUND = "background"
-_VERSIONS_OF = ("lesionseg", "torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
+_VERSIONS_OF = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmdetection")
 
 
 def make_card(cfg: Config, module: nn.Module, config: str, checkpoint: str | PathLike) -> ModelCard:
@@ -56,7 +57,7 @@ def _collect(cfg: Config, module: nn.Module, config: str, checkpoint: str | Path
         checkpoint=Path(checkpoint).name,
         checkpoint_sha256=sha256,
         quality=read_quality(checkpoint, sha256),
-        versions={name: version(name) for name in _VERSIONS_OF},
+        versions={"lesionseg": __version__} | {name: version(name) for name in _VERSIONS_OF},
     )
     if isinstance(module, EncoderDecoder):
         score_rule = semantic_rule(module)
