@@ -194,4 +194,4 @@ def failure_grid(failures: Failures) -> Grid:
         ["the Jaccard itself", "-", "-", f"{failures.aurc_at_best:.3f}", "-"],
         ["chance", "0.500", "-", f"{failures.aurc_of_chance:.3f}", f"{failures.threshold_jaccard:.3f}"],
     ]
-    return Grid(["number", "AUROC", _INTERVAL, "AURC", rest], cells, title, ("number", _INTERVAL))
+    return Grid(["number", "AUROC", _INTERVAL, "AURC", rest], cells, title, ("number", _INTERVAL, rest))
