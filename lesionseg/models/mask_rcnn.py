@@ -13,13 +13,14 @@ from mmdet.models import MaskRCNN
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
-from mmdet.models.task_modules import DeltaXYWHBBoxCoder, MaxIoUAssigner, RandomSampler
+from mmdet.models.task_modules import BboxOverlaps2D, DeltaXYWHBBoxCoder, MaxIoUAssigner, RandomSampler
 from mmdet.models.task_modules.prior_generators import AnchorGenerator
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lesionseg.models.region_targets import IGNORED, Truth, assign, draw, take
 from lesionseg.ops.boxes import decode, encode
@@ -72,25 +73,33 @@ class LesionMaskRCNN(MaskRCNN):
 
     def _is_usual(self, samples: Sequence[DetDataSample]) -> bool:
         """Whether parts, settings and masks are those that a step at once knows."""
-        rpn, roi = self.rpn_head, self.roi_head
+        if not self.with_rpn:
+            return False
+        rpn, roi, settings = self.rpn_head, self.roi_head, self.train_cfg
         if type(rpn) is not RPNHead or type(roi) is not StandardRoIHead or not roi.with_mask or roi.with_shared_head:
             return False
         extractors = (roi.bbox_roi_extractor, getattr(roi, "mask_roi_extractor", None))
-        settings = self.train_cfg
+        anchors = rpn.prior_generator
         return (
-            rpn.use_sigmoid_cls
+            all(type(part) is RandomSampler and part.neg_pos_ub < 0 for part in (rpn.sampler, roi.bbox_sampler))
+            and {"nms_pre", "max_per_img", "min_bbox_size", "nms"} <= settings.get("rpn_proposal", {}).keys()
+            and settings.rpn_proposal.nms.get("type") == "nms"
+            and settings.rpn_proposal.nms.keys() <= {"type", "iou_threshold"}
+            and rpn.use_sigmoid_cls
             and not (rpn.reg_decoded_bbox or roi.bbox_head.reg_decoded_bbox or roi.bbox_head.custom_activation)
             and settings.rpn.allowed_border < 0
-            and settings.rpn_proposal.nms.type == "nms"
-            and settings.rpn_proposal.nms.keys() <= {"type", "iou_threshold"}
             and all(stage.pos_weight <= 0 for stage in (settings.rpn, settings.rcnn))
             and not rpn.sampler.add_gt_as_proposals
             and roi.bbox_sampler.add_gt_as_proposals
             and all(_is_usual_assigner(part) for part in (rpn.assigner, roi.bbox_assigner))
             and all(_is_usual_coder(head.bbox_coder) for head in (rpn, roi.bbox_head))
-            and type(rpn.prior_generator) is AnchorGenerator
-            and rpn.prior_generator.center_offset == 0
-            and all(type(part) is RandomSampler and part.neg_pos_ub < 0 for part in (rpn.sampler, roi.bbox_sampler))
+            and rpn.bbox_coder.clip_border
+            and type(anchors) is AnchorGenerator
+            and anchors.center_offset == 0
+            and anchors.centers is None
+            and not anchors.use_box_type
+            # It would see regions, too, that are not drawn.
+            and not any(isinstance(part, _BatchNorm) for part in roi.modules())
             and all(type(part) is SingleRoIExtractor for part in extractors)
             and all(isinstance(sample.gt_instances.masks, BitmapMasks) for sample in samples)
             and len({sample.gt_instances.masks.masks.shape[1:] for sample in samples}) == 1
@@ -270,7 +279,8 @@ def pool_regions(extractor: SingleRoIExtractor, features: Sequence[Tensor], rois
         (N, C, *output_size).
     """
     maps = features[: extractor.num_inputs]
-    levels = extractor.map_roi_levels(rois, len(maps))
+    # Of what is undefined there is no level.
+    levels = extractor.map_roi_levels(rois, len(maps)).clamp(0, len(maps) - 1)
     kernels = kernels_for(rois, "pooling") if all(map(_has_a_kernel, extractor.roi_layers)) else None
     if kernels is not None:
         strides, size = extractor.featmap_strides[: len(maps)], extractor.roi_layers[0].output_size
@@ -322,6 +332,8 @@ def _assign(rules: MaxIoUAssigner, boxes: Tensor, usable: Tensor, truth: Truth) 
 def _is_usual_assigner(rules: Any) -> bool:
     return (
         type(rules) is MaxIoUAssigner
+        and type(rules.iou_calculator) is BboxOverlaps2D
+        and rules.iou_calculator.dtype is None
         and isinstance(rules.neg_iou_thr, float)
         and rules.gt_max_assign_all
         and rules.ignore_iof_thr <= 0

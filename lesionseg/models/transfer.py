@@ -26,7 +26,7 @@ def padded_on_device(images: Sequence[Tensor], height: int, width: int, device: 
 
     What lies in the room is not said.
     """
-    pinned = torch.device(device).type == "cuda"
+    pinned = torch.device(device).type == "cuda" and not images[0].is_cuda
     stacked = images[0].new_empty(len(images), len(images[0]), height, width, pin_memory=pinned)
     for place, image in zip(stacked, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image

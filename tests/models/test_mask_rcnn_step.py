@@ -113,6 +113,33 @@ def test_settings_that_a_step_at_once_does_not_know_train_as_upstream():
     assert losses == expected
 
 
+ASSIGNER, RPN, ROI = "model.train_cfg.rpn.assigner.", "model.rpn_head.", "model.roi_head."
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model.train_cfg.rpn.sampler={'_delete_':True,'type':'PseudoSampler'}"],
+        [ASSIGNER + "iou_calculator.type=BboxOverlaps2D_GLIP"],
+        [ASSIGNER + "gt_max_assign_all=False"],
+        [RPN + "bbox_coder.clip_border=False"],
+        [RPN + "bbox_coder.add_ctr_clamp=True"],
+        [RPN + "anchor_generator.centers=[(8,8),(16,16),(32,32),(64,64),(128,128)]"],
+        # Its statistics would be of regions, too, that are not drawn.
+        [ROI + "mask_head.norm_cfg.type=BN"],
+        [ROI + "bbox_head.type=Shared4Conv1FCBBoxHead", ROI + "bbox_head.norm_cfg.type=SyncBN"],
+        ["model.train_cfg.rpn_proposal.nms.split_thr=100"],
+        ["model.train_cfg.rpn_proposal={'_delete_':True,'max_per_img':50,'nms':{'iou_threshold':0.7}}"],
+    ],
+    ids=lambda options: options[-1].rsplit(".", 1)[-1][:40],
+)
+def test_other_parts_and_settings_are_left_to_upstream(options):
+    model = build(*options)
+    noise, sample = draw_image([[20, 10, 70, 50]])
+    batch = model.data_preprocessor(dict(inputs=[noise], data_samples=[sample]), training=True)
+    assert model.stack_truth(batch["data_samples"]) is None
+
+
 def test_a_few_instances_are_drawn_and_background_fills_up():
     assigned = torch.full((3, 50), IGNORED)
     assigned[0, :20] = torch.arange(20) % 3

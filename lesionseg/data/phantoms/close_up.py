@@ -25,7 +25,7 @@ def draw_close_up(
     Half a spot's redness is where its mask ends.
 
     Args:
-        seed: at least 0; the same seed and size give the same bytes (with the same versions of NumPy and OpenCV).
+        seed: at least 0; the same arguments give the same bytes (with the same versions of NumPy and OpenCV).
         height: in pixels, 32 to 4096.
         width: in pixels, 32 to 4096.
         spot_share: the least and the most of the picture, 0..1, that its spots cover together.
