@@ -98,7 +98,7 @@ class LesionMaskRCNN(MaskRCNN):
             and anchors.center_offset == 0
             and anchors.centers is None
             and not anchors.use_box_type
-            # It would see regions, too, that are not drawn.
+            # Batch norm would see regions, too, that are not drawn.
             and not any(isinstance(part, _BatchNorm) for part in roi.modules())
             and all(type(part) is SingleRoIExtractor for part in extractors)
             and all(isinstance(sample.gt_instances.masks, BitmapMasks) for sample in samples)
