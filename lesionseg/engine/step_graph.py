@@ -11,12 +11,12 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from lesionseg.engine.families import PRETRAINING, SEMANTIC, family_of
 from lesionseg.errors import DataError, is_out_of_memory
+from lesionseg.models.batch_preprocessor import labelled
 
 # Those of other shapes are trained on without one.
 MOST_GRAPHS = 8
@@ -236,15 +236,7 @@ def _stack(model: BaseModel, batch: dict) -> tuple[Sequence[Tensor], _Restore] |
     if not all(_tells_all_by_labels(sample) for sample in samples):
         return None
     labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
-    return [batch["inputs"], labels], lambda told: dict(inputs=told[0], data_samples=_labelled(samples, told[1]))
-
-
-def _labelled(samples: Sequence[SegDataSample], labels: Tensor) -> list[SegDataSample]:
-    """Samples with other labels, (N, 1, H, W) int64."""
-    return [
-        SegDataSample(metainfo=sample.metainfo, gt_sem_seg=PixelData(data=label))
-        for sample, label in zip(samples, labels, strict=True)
-    ]
+    return [batch["inputs"], labels], lambda told: dict(inputs=told[0], data_samples=labelled(samples, told[1]))
 
 
 def _tells_all_by_labels(sample: SegDataSample) -> bool:

@@ -4,6 +4,7 @@ Upstream takes the images of a batch one by one, which waits for the GPU several
 to the bit.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,13 +51,7 @@ class BatchSegDataPreProcessor(SegDataPreProcessor):
             inputs = functional.pad(inputs, padding, value=self.pad_val)
             labels = functional.pad(labels, padding, value=self.seg_pad_val)
         told = dict(img_shape=size, pad_shape=labels.shape[2:], padding_size=padding)
-        return dict(
-            inputs=inputs,
-            data_samples=[
-                SegDataSample(metainfo=sample.metainfo | told, gt_sem_seg=PixelData(data=label))
-                for sample, label in zip(samples, labels, strict=True)
-            ],
-        )
+        return dict(inputs=inputs, data_samples=labelled(samples, labels, **told))
 
     def _is_uniform(self, images: list[Tensor], samples: list[SegDataSample]) -> bool:
         """Whether a batch is of one size, and labelled by classes alone."""
@@ -73,6 +68,14 @@ class BatchSegDataPreProcessor(SegDataPreProcessor):
         if self.size is not None:
             return 0, max(self.size[1] - width, 0), 0, max(self.size[0] - height, 0)
         return 0, -width % self.size_divisor, 0, -height % self.size_divisor
+
+
+def labelled(samples: Sequence[SegDataSample], labels: Tensor, **told: Any) -> list[SegDataSample]:
+    """Samples with other labels, (N, 1, H, W) int64, and with what is told of them besides what they tell."""
+    return [
+        SegDataSample(metainfo=sample.metainfo | told, gt_sem_seg=PixelData(data=label))
+        for sample, label in zip(samples, labels, strict=True)
+    ]
 
 
 class _BatchImages(ImgDataPreprocessor):

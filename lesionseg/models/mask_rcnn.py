@@ -5,6 +5,7 @@ loss, and nobody waits for the GPU. So the step can be a CUDA graph (`lesionseg.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -69,10 +70,13 @@ class LesionMaskRCNN(MaskRCNN):
 
     def stack_truth(self, samples: Sequence[DetDataSample]) -> Truth | None:
         """All that a step at once needs to know of the images; None where the step is MMDetection's."""
-        return Truth.of(samples) if self._is_usual(samples) else None
+        masks = [sample.gt_instances.masks for sample in samples]
+        usual = self._is_usual and all(isinstance(each, BitmapMasks) for each in masks)
+        return Truth.of(samples) if usual and len({each.masks.shape[1:] for each in masks}) == 1 else None
 
-    def _is_usual(self, samples: Sequence[DetDataSample]) -> bool:
-        """Whether parts, settings and masks are those that a step at once knows."""
+    @cached_property
+    def _is_usual(self) -> bool:
+        """Whether parts and settings are those that a step at once knows."""
         if not self.with_rpn:
             return False
         rpn, roi, settings = self.rpn_head, self.roi_head, self.train_cfg
@@ -101,8 +105,6 @@ class LesionMaskRCNN(MaskRCNN):
             # Batch norm would see regions, too, that are not drawn.
             and not any(isinstance(part, _BatchNorm) for part in roi.modules())
             and all(type(part) is SingleRoIExtractor for part in extractors)
-            and all(isinstance(sample.gt_instances.masks, BitmapMasks) for sample in samples)
-            and len({sample.gt_instances.masks.masks.shape[1:] for sample in samples}) == 1
         )
 
     def _propose(self, features: Sequence[Tensor], truth: Truth) -> tuple[Regions, dict[str, Tensor]]:

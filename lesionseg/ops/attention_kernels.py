@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lesionseg.ops.kept import kept
+from lesionseg.ops.kept import constant
 
 # Rows of a program.
 _FORWARD, _BACKWARD = 32, 16
@@ -23,7 +23,7 @@ def attend(value: Tensor, sizes: tuple[int, ...], locations: Tensor, weights: Te
     images, queries, heads = weights.shape[:3]
     output = value.new_empty(images, queries, heads * value.shape[3])
     grid, shape = _launch(value, weights, _FORWARD)
-    _attend[grid](value, _table(sizes, value.device), locations, weights, output, **shape)
+    _attend[grid](value, constant(sizes, value.device, torch.int32), locations, weights, output, **shape)
     return output
 
 
@@ -39,7 +39,7 @@ def attend_backward(
     of_value = torch.zeros_like(value, dtype=torch.float32)
     of_locations, of_weights = torch.empty_like(locations), torch.empty_like(weights)
     grid, shape = _launch(value, weights, _BACKWARD)
-    inputs = (gradient, value, _table(sizes, value.device), locations, weights)
+    inputs = (gradient, value, constant(sizes, value.device, torch.int32), locations, weights)
     _attend_backward[grid](*inputs, of_value, of_locations, of_weights, **shape)
     return of_value.to(value.dtype), of_locations, of_weights
 
@@ -52,12 +52,6 @@ def _launch(value: Tensor, weights: Tensor, block: int) -> tuple[tuple[int], dic
     shape = dict(rows=rows, queries=queries, cells=value.shape[1])
     fixed = dict(HEADS=heads, CHANNELS=channels, LEVELS=levels, POINTS=points)
     return (triton.cdiv(rows, block),), dict(shape, **fixed, BLOCK=block, WIDTH=triton.next_power_of_2(channels))
-
-
-@kept(32)
-def _table(sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """The levels' sizes where kernels read them; copying them there waits for the device."""
-    return torch.tensor(sizes, dtype=torch.int32, device=device)
 
 
 @triton.jit

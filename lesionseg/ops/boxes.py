@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lesionseg.ops.kept import kept
+from lesionseg.ops.kept import constant
 
 # Boxes grow or shrink to at most that, as in MMDetection.
 _LARGEST_RATIO = 1000 / 16
@@ -50,12 +50,12 @@ def encode(boxes: Tensor, targets: Tensor, means: Sequence[float], stds: Sequenc
     centers, sizes = _center_and_size(boxes.float())
     target_centers, target_sizes = _center_and_size(targets.float())
     deltas = torch.cat([(target_centers - centers) / sizes, (target_sizes / sizes).log()], -1)
-    return (deltas - _constant(tuple(means), deltas.device)) / _constant(tuple(stds), deltas.device)
+    return (deltas - constant(tuple(means), deltas.device)) / constant(tuple(stds), deltas.device)
 
 
 def decode(boxes: Tensor, deltas: Tensor, means: Sequence[float], stds: Sequence[float]) -> Tensor:
     """Where `deltas` (..., 4) lead from `boxes` (..., 4); `encode` the other way round."""
-    deltas = deltas * _constant(tuple(stds), deltas.device) + _constant(tuple(means), deltas.device)
+    deltas = deltas * constant(tuple(stds), deltas.device) + constant(tuple(means), deltas.device)
     centers, sizes = _center_and_size(boxes)
     most = math.log(_LARGEST_RATIO)
     centers, sizes = centers + sizes * deltas[..., :2], sizes * deltas[..., 2:].clamp(-most, most).exp()
@@ -65,8 +65,3 @@ def decode(boxes: Tensor, deltas: Tensor, means: Sequence[float], stds: Sequence
 def _center_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
     start, end = boxes[..., :2], boxes[..., 2:]
     return (start + end) * 0.5, end - start
-
-
-@kept(32)
-def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device)

@@ -5,6 +5,7 @@ from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -32,3 +33,9 @@ def kept(most: int) -> Callable[[Callable[_Parameters, _Result]], Callable[_Para
         return call
 
     return decorate
+
+
+@kept(64)
+def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers, or rows of them, as a tensor on a device; to copy them to a GPU waits for it."""
+    return torch.tensor(values, dtype=dtype, device=device)

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lesionseg.ops.kept import kept
+from lesionseg.ops.kept import constant
 from lesionseg.ops.regions import within_reach
 
 
@@ -68,7 +68,6 @@ def _shape(shape: Sequence[int], size: Sequence[int]) -> dict[str, int]:
     return dict(cells=cells, **fixed, num_warps=1)
 
 
-@kept(32)
 def _table(sizes: tuple[tuple[int, int, int], ...], device: torch.device) -> Tensor:
     """Height, width, stride and first cell of each level, where kernels read them."""
     first = 0
@@ -76,7 +75,7 @@ def _table(sizes: tuple[tuple[int, int, int], ...], device: torch.device) -> Ten
     for height, width, stride in sizes:
         rows.append((height, width, stride, first))
         first += height * width
-    return torch.tensor(rows, dtype=torch.int32, device=device)
+    return constant(tuple(rows), device, torch.int32)
 
 
 @triton.jit
@@ -108,6 +107,16 @@ def _between(position, length):
 
 
 @triton.jit
+def _corners(sample, height, width, top, left, bin_height, bin_width, rows, columns):
+    """The four cells of the map around a sample of a bin, and their shares of it."""
+    row, next_row, up, down = _between(top + (sample // columns + 0.5) * bin_height / rows, height)
+    column, next_column, back, on = _between(left + (sample % columns + 0.5) * bin_width / columns, width)
+    a, b = row * width + column, row * width + next_column
+    c, d = next_row * width + column, next_row * width + next_column
+    return a, b, c, d, up * back, up * on, down * back, down * on
+
+
+@triton.jit
 def _pool(
     value, table, rois, levels, output, cells,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,  # noqa: N803
@@ -120,14 +129,13 @@ def _pool(
     start = value + first * CHANNELS + channels
     total = tl.zeros([BLOCK], tl.float32)
     for sample in range(rows * columns):
-        row, next_row, up, down = _between(top + (sample // columns + 0.5) * bin_height / rows, height)
-        column, next_column, back, on = _between(left + (sample % columns + 0.5) * bin_width / columns, width)
-        row, next_row = start + row * width * CHANNELS, start + next_row * width * CHANNELS
-        column, next_column = column * CHANNELS, next_column * CHANNELS
-        total += up * back * tl.load(row + column, mask=there, other=0.0).to(tl.float32)
-        total += up * on * tl.load(row + next_column, mask=there, other=0.0).to(tl.float32)
-        total += down * back * tl.load(next_row + column, mask=there, other=0.0).to(tl.float32)
-        total += down * on * tl.load(next_row + next_column, mask=there, other=0.0).to(tl.float32)
+        a, b, c, d, of_a, of_b, of_c, of_d = _corners(
+            sample, height, width, top, left, bin_height, bin_width, rows, columns
+        )
+        total += of_a * tl.load(start + a * CHANNELS, mask=there, other=0.0).to(tl.float32)
+        total += of_b * tl.load(start + b * CHANNELS, mask=there, other=0.0).to(tl.float32)
+        total += of_c * tl.load(start + c * CHANNELS, mask=there, other=0.0).to(tl.float32)
+        total += of_d * tl.load(start + d * CHANNELS, mask=there, other=0.0).to(tl.float32)
     total = total / tl.maximum(rows * columns, 1)
     place = tl.program_id(0).to(tl.int64) * CHANNELS + channels
     tl.store(output + place, total.to(output.dtype.element_ty), mask=there)
@@ -147,11 +155,10 @@ def _pool_backward(
     place = tl.program_id(0).to(tl.int64) * CHANNELS + channels
     share = tl.load(gradient + place, mask=there, other=0.0).to(tl.float32) / tl.maximum(rows * columns, 1)
     for sample in range(rows * columns):
-        row, next_row, up, down = _between(top + (sample // columns + 0.5) * bin_height / rows, height)
-        column, next_column, back, on = _between(left + (sample % columns + 0.5) * bin_width / columns, width)
-        row, next_row = start + row * width * CHANNELS, start + next_row * width * CHANNELS
-        column, next_column = column * CHANNELS, next_column * CHANNELS
-        tl.atomic_add(row + column, up * back * share, mask=there, sem="relaxed")
-        tl.atomic_add(row + next_column, up * on * share, mask=there, sem="relaxed")
-        tl.atomic_add(next_row + column, down * back * share, mask=there, sem="relaxed")
-        tl.atomic_add(next_row + next_column, down * on * share, mask=there, sem="relaxed")
+        a, b, c, d, of_a, of_b, of_c, of_d = _corners(
+            sample, height, width, top, left, bin_height, bin_width, rows, columns
+        )
+        tl.atomic_add(start + a * CHANNELS, of_a * share, mask=there, sem="relaxed")
+        tl.atomic_add(start + b * CHANNELS, of_b * share, mask=there, sem="relaxed")
+        tl.atomic_add(start + c * CHANNELS, of_c * share, mask=there, sem="relaxed")
+        tl.atomic_add(start + d * CHANNELS, of_d * share, mask=there, sem="relaxed")
