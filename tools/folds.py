@@ -1,6 +1,7 @@
 """Train configs on folds, join their networks to an ensemble, and tell in one table what each of them is worth."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.submit:
         from lesionseg.commands.fold_runs import write_slurm
 
-        print(f"wrote a Slurm array of {len(plan.jobs)} tasks; submit it: sbatch {write_slurm(plan)}")
+        script = shlex.quote(str(write_slurm(plan)))
+        print(f"wrote a Slurm array of {len(plan.jobs)} tasks; submit it: sbatch {script}")
         return
     if args.job is not None and args.job != "table":
         from lesionseg.commands.fold_job import run_job

@@ -52,13 +52,16 @@ def write_slurm(plan: Plan) -> Path:
     """Write a script for `sbatch`: an array with a task a job, of which the one that ends last makes the table."""
     path, choice = plan.choice.work_dir / SLURM, plan.choice
     train = shlex.join(command(choice, "JOB")[:-1])
+    # In a log's name a percent sign starts a field, such as %A, the number of the array.
+    log = str(choice.work_dir.absolute()).replace("%", "%%") + "/slurm-%A_%a.log"
     text = f"""#!/bin/bash
 # Written by tools/folds.py. What this cluster needs is added by sbatch: sbatch --gres=gpu:1 --time=12:00:00 {SLURM}
 # Submitted again, it does what is left to do. The task that ends last makes the table.
 #SBATCH --job-name=folds
 #SBATCH --array=0-{len(plan.jobs) - 1}
-#SBATCH --chdir={Path.cwd()}
-#SBATCH --output={choice.work_dir.absolute()}/slurm-%A_%a.log
+#SBATCH --chdir={_directive(Path.cwd())}
+#SBATCH --output={_directive(log)}
+#SBATCH --open-mode=append
 #SBATCH --requeue
 set -e
 {train} "$SLURM_ARRAY_TASK_ID"
@@ -66,6 +69,11 @@ set -e
 """
     write_text(path, text)
     return path
+
+
+def _directive(value: object) -> str:
+    """The value of an option in a line `#SBATCH`, which sbatch reads by rules of its own and not by the shell's."""
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _run_side_by_side(plan: Plan, jobs: Sequence[Job], gpus: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -235,13 +236,19 @@ def test_a_job_a_gpu_writes_a_log_of_its_own(isic_folder, tmp_path, monkeypatch)
     assert [(tmp_path / f"mask2former/fold_{fold}.log").read_text() for fold in (0, 1)] == ["4\n", "7\n"]
 
 
-def test_slurm_gets_an_array_of_all_jobs(isic_folder, tmp_path):
-    plan = draw_plan(isic_folder, tmp_path / "a b")
+def test_slurm_gets_an_array_of_all_jobs(isic_folder, tmp_path, monkeypatch):
+    work = tmp_path / 'a b, 50%j of "c" #1'
+    work.mkdir()
+    monkeypatch.chdir(work)
+    plan = draw_plan(isic_folder, work)
     script = fold_runs.write_slurm(plan)
     text = script.read_text()
     assert "#SBATCH --array=0-3\n" in text
     assert "--folds 2 --seed 0 --work-dir" in text
-    assert f"'{tmp_path}/a b' --tta --job \"$SLURM_ARRAY_TASK_ID\"\n" in text
+    assert f'{shlex.quote(str(work))} --tta --job "$SLURM_ARRAY_TASK_ID"\n' in text
+    # As sbatch 22.05 was seen to read them: quoted, and a percent sign in a log's name twice.
+    assert f'#SBATCH --chdir="{tmp_path}/a b, 50%j of \\"c\\" #1"\n' in text
+    assert f'#SBATCH --output="{tmp_path}/a b, 50%%j of \\"c\\" #1/slurm-%A_%a.log"\n' in text
     assert text.endswith("--job table\n")
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
 
