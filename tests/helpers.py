@@ -44,6 +44,22 @@ def torchrun(*arguments) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def start_as_srun(*arguments) -> list[subprocess.Popen]:
+    """Start Python in two processes without a GPU that have the variables of `srun --ntasks 2` on one machine."""
+    shared = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    shared |= dict(SLURM_NTASKS="2", SLURM_JOB_ID=str(os.getpid()), SLURM_STEP_ID="0")
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=dict(shared, SLURM_PROCID=rank, SLURM_LOCALID=rank),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+
+
 def draw_pair(number: int, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
     """Draw noisy skin with one dark ellipse: (H, W, 3) uint8 BGR, and its mask (H, W) uint8 0/255."""
     rng = np.random.default_rng(number)

@@ -23,7 +23,7 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
-from lesionseg.engine.processes import join_by_gloo
+from lesionseg.engine.processes import join_by_gloo, name_process
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
@@ -33,21 +33,24 @@ from lesionseg.models.imagenet import imagenet_weights
 def start_processes(cfg: Config, local_rank: int | None = None) -> None:
     """Join the other processes of a distributed run, before the first of them does anything alone.
 
-    MMEngine's own start calls `torch.cuda.set_device`, so that without a GPU it cannot be used.
+    MMEngine's own start calls `torch.cuda.set_device`, so that without a GPU it cannot be used. With GPUs all is
+    started as by torchrun: its start by Slurm gives all runs on a machine one port, and looks for the GPU of a
+    process's number where Slurm shows each process but one.
 
     Args:
         cfg: its `launcher` says how the processes were started; without a GPU it is changed in place.
         local_rank: as `torch.distributed.launch` passes it; torchrun sets LOCAL_RANK, which MMEngine reads, instead.
 
     Raises:
-        DataError: no GPU, and not started as `launcher` says.
+        DataError: not started as `launcher` says, or it is not known where the first process is.
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
     if cfg.launcher == "none" or torch.distributed.is_initialized():
         return
     if torch.cuda.is_available():
-        init_dist(cfg.launcher, **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
+        name_process(cfg.launcher)
+        init_dist("pytorch", **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
         return
     join_by_gloo(cfg.launcher)
     cfg.model_wrapper_cfg = dict(

@@ -17,20 +17,22 @@ Result = TypeVar("Result")
 
 
 class _Launcher(NamedTuple):
-    """How processes were started, and what then tells each its number, how many there are, and its number on its
-    machine."""
+    """How processes were started, and what then tells each its number, how many there are, its number on its machine,
+    and that it is one of several: a script of `sbatch` has all but the last."""
 
     command: str
     rank: str
     size: str
     local_rank: str
+    together: str
 
 
 LAUNCHERS = {
-    "pytorch": _Launcher("torchrun --nproc-per-node N", "RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "slurm": _Launcher("srun --ntasks N python", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "pytorch": _Launcher("torchrun --nproc-per-node N", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_RANK"),
+    "slurm": _Launcher("srun --ntasks N python", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_ID"),
     "mpi": _Launcher(
-        "mpirun -n N python", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"
+        "mpirun -n N python",
+        *(f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")),
     ),
 }
 # Once they have met: one process may have far more to do than another.
@@ -42,11 +44,11 @@ def is_first_process(launcher: str) -> bool:
     return launcher not in LAUNCHERS or os.environ.get(LAUNCHERS[launcher].rank, "0") in ("0", "")
 
 
-def join_by_gloo(launcher: str) -> None:
-    """Join the other processes of a run without a GPU.
+def name_process(launcher: str) -> None:
+    """Tell torch which process of a run this is, and where the first one is, by the variables of torchrun.
 
     Args:
-        launcher: how they were started, one of `LAUNCHERS`.
+        launcher: how the processes were started, one of `LAUNCHERS`.
 
     Raises:
         DataError: this process was not started so, or does not learn where the first one is.
@@ -59,13 +61,37 @@ def join_by_gloo(launcher: str) -> None:
             f"--launcher {launcher}: {missing[0]} is not set, expected a process of several. Start it as "
             f"`{kind.command} tools/... --launcher {launcher}`, or leave --launcher out."
         )
-    os.environ.setdefault("MASTER_ADDR", _first_machine(launcher))
+    local_rank = int(os.environ[kind.local_rank])
+    if gpus := torch.cuda.device_count():
+        # Where Slurm gives a process one GPU, that is its first, whatever its number on the machine.
+        local_rank %= gpus
+    if "MASTER_ADDR" not in os.environ:
+        os.environ["MASTER_ADDR"] = _first_machine(launcher)
     os.environ.setdefault("MASTER_PORT", str(_port()))
-    rank, size = int(os.environ[kind.rank]), int(os.environ[kind.size])
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=size)
+    os.environ.update(RANK=os.environ[kind.rank], WORLD_SIZE=os.environ[kind.size], LOCAL_RANK=str(local_rank))
+
+
+def join_by_gloo(launcher: str) -> None:
+    """Join the other processes of a run without a GPU.
+
+    Args:
+        launcher: how they were started, one of `LAUNCHERS`.
+
+    Raises:
+        DataError: as from `name_process`.
+    """
+    import torch
+
+    name_process(launcher)
+    torch.distributed.init_process_group("gloo")
 
 
 def _first_machine(launcher: str) -> str:
+    if launcher == "mpi" and os.environ["OMPI_COMM_WORLD_LOCAL_SIZE"] != os.environ["OMPI_COMM_WORLD_SIZE"]:
+        raise DataError(
+            "--launcher mpi: MASTER_ADDR is not set, expected the name of the first of several machines. Start it as "
+            "`mpirun -x MASTER_ADDR=NAME -n N python tools/... --launcher mpi`."
+        )
     machines = os.environ.get("SLURM_STEP_NODELIST", "") if launcher == "slurm" else ""
     if not machines or os.environ.get("SLURM_STEP_NUM_NODES") == "1":
         return "127.0.0.1"
@@ -193,7 +219,7 @@ def join_processes(launcher: str) -> Processes:
     torch.distributed.all_gather_object(places, (socket.gethostname(), cores))
     device = None
     if torch.cuda.is_available():
-        device = f"cuda:{int(os.environ[LAUNCHERS[launcher].local_rank]) % torch.cuda.device_count()}"
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     # Slurm gives each process cores of its own, torchrun the same ones to all.
     threads = max(1, usable_cores() // places.count(places[rank]))
     return Processes(rank, size, threads, device, torch.distributed.new_group(timeout=_PATIENCE))

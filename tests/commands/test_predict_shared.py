@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,15 +10,14 @@ from queue import Queue
 import cv2
 import pytest
 from drawn_models import CARD, instance_model
-from helpers import ROOT, draw_pair, load_tool, torchrun
+from helpers import ROOT, draw_pair, load_tool, start_as_srun, torchrun
 from predicted import files, table
 
 from lesionseg.commands.crops import Crops
 from lesionseg.commands.outputs import Outputs
 from lesionseg.commands.predict import predict_files
 from lesionseg.engine.families import INSTANCES
-from lesionseg.engine.processes import Processes, is_first_process, join_processes
-from lesionseg.errors import DataError
+from lesionseg.engine.processes import Processes
 from lesionseg.inference.inputs import find_inputs
 from lesionseg.inference.segmenter import Segmenter
 
@@ -189,16 +186,7 @@ if os.environ["SLURM_PROCID"] == "1":
 sys.argv = ["predict.py", {str(model)!r}, {str(photos)!r}, "--out", {str(tmp_path / "out")!r}, "--launcher", "slurm"]
 runpy.run_path({str(ROOT / "tools/predict.py")!r}, run_name="__main__")
 """
-    shared_settings = dict(os.environ, PYTHONPATH=str(ROOT), SLURM_NTASKS="2", SLURM_JOB_ID=str(os.getpid()))
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            env=dict(shared_settings, SLURM_PROCID=rank, SLURM_LOCALID=rank),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
+    started = start_as_srun("-c", code)
     first, second = (process.communicate(timeout=120)[1] for process in started)
     assert [process.returncode for process in started] == [1, -9]
     assert "error: process 1 of 2: another one has ended (" in first, first
@@ -216,22 +204,3 @@ def test_a_process_that_was_not_started_with_others_is_told_how_to_be(model, pho
         "python tools/... --launcher slurm`, or leave --launcher out.\n"
     )
     assert not (tmp_path / "out").exists()
-
-
-def test_where_the_first_machine_of_a_step_is_not_known_the_setting_that_tells_is_named(monkeypatch, tmp_path):
-    for name, value in dict(
-        SLURM_PROCID="0", SLURM_NTASKS="2", SLURM_LOCALID="0", SLURM_STEP_NODELIST="a[1-2]"
-    ).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SLURM_STEP_NUM_NODES", "2")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DataError, match=r"scontrol does not tell the first machine of a\[1-2\].*Set MASTER_ADDR"):
-        join_processes("slurm")
-
-
-@pytest.mark.parametrize(
-    ("launcher", "rank", "first"), [("slurm", "0", True), ("slurm", "1", False), ("none", "1", True)]
-)
-def test_only_the_first_process_speaks(monkeypatch, launcher, rank, first):
-    monkeypatch.setenv("SLURM_PROCID", rank)
-    assert is_first_process(launcher) == first

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import MASK2FORMER, ROOT, load_tool, torchrun
+from helpers import MASK2FORMER, ROOT, load_tool, start_as_srun, torchrun
 from mmseg.registry import MODELS as SEMANTIC_MODELS
 
 from lesionseg.engine.checkpoint import load_file
@@ -205,8 +205,10 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train(isic_folder, tmp_path):
-    arguments = ["--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder, "train_fraction=0.5")]
-    torchrun(ROOT / "tools/train.py", MASK2FORMER, *arguments)
+    arguments = ["--launcher", "slurm", "--work-dir", tmp_path, *options(isic_folder, "train_fraction=0.5")]
+    started = start_as_srun(ROOT / "tools/train.py", MASK2FORMER, *arguments)
+    ends = [(process.communicate(timeout=500)[1], process.returncode) for process in started]
+    assert [code for _, code in ends] == [0, 0], ends
     assert len((tmp_path / "train_ids.txt").read_text().split()) == 3
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
