@@ -99,8 +99,7 @@ def test_training(data_set, tmp_path):
         kill_after(0.5 * seconds + 0.5 * moment, "train", *arguments(work_dir))
         for checkpoint in work_dir.glob("*.pth"):
             torch.load(checkpoint, weights_only=False)
-        again = ["--resume"] if list(work_dir.glob("iter_*.pth")) else ["--overwrite"]
-        run("train", *arguments(work_dir, *again))
+        run("train", *arguments(work_dir, "--auto-resume"))
         found = torch.load(work_dir / "iter_4.pth", weights_only=False)["state_dict"]
         for name, weight in wanted.items():
             assert torch.equal(weight, found[name]), name

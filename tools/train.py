@@ -17,6 +17,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--resume", action="store_true", help="go on from the newest checkpoint in the work_dir that can be read"
     )
     earlier.add_argument(
+        "--auto-resume",
+        action="store_true",
+        help="the same, and begin where there is no checkpoint yet: for a job that a cluster may end and start again",
+    )
+    earlier.add_argument(
         "--overwrite",
         action="store_true",
         help="replace the checkpoints and the report that another run left in the work_dir; without it, and without "
@@ -38,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     announce(options.config, options.launcher)
     from lesionseg.commands.train import train
 
-    done = train(options, resume=args.resume, overwrite=args.overwrite)
+    done = train(options, resume="auto" if args.auto_resume else args.resume, overwrite=args.overwrite)
     if not done.is_main:
         return
     where = f"checkpoints, logs and learning_curve.png are in {done.work_dir}"
-    if args.resume and done.before == done.done:
+    if done.before and done.before == done.done:
         print(f"nothing was left to train: {done.done} iterations were done before; {where}")
-    elif args.resume:
+    elif done.before:
         print(f"trained {done.done - done.before} more iterations, {done.done} in all; {where}")
     else:
         print(f"trained {done.done} iterations; {where}")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from lesionseg.cli import progress
 from lesionseg.commands.fold_plan import TTA, Job, Plan
-from lesionseg.engine.work_dir import checkpoints
 from lesionseg.files import write_bytes
 from lesionseg.inference.finder import Image, Prediction
 from lesionseg.inference.inputs import Input
@@ -48,7 +47,7 @@ def train_fold(job: Job) -> None:
     # Not at the top: it takes seconds, which a job without a training to do need not wait.
     from lesionseg.commands.train import train
 
-    train(job.options, resume=bool(checkpoints(job.work_dir)))
+    train(job.options, resume="auto")
 
 
 def predict_fold(job: Job, outputs: Sequence[tuple[Input, Path, Path]], tta: bool) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -66,12 +67,12 @@ class Training:
     is_main: bool
 
 
-def train(options: Options, resume: bool = False, overwrite: bool = False) -> Training:
+def train(options: Options, resume: bool | Literal["auto"] = False, overwrite: bool = False) -> Training:
     """Train as the config says.
 
     Args:
         options: config and flags.
-        resume: go on from the newest checkpoint in the work_dir that can be read.
+        resume: go on from the newest checkpoint in the work_dir that can be read; `"auto"` begins where there is none.
         overwrite: remove what an earlier run left in the work_dir.
 
     Returns:
@@ -91,8 +92,10 @@ def train(options: Options, resume: bool = False, overwrite: bool = False) -> Tr
         return _train(options, resume, overwrite)
 
 
-def _train(options: Options, resume: bool, overwrite: bool) -> Training:
+def _train(options: Options, resume: bool | Literal["auto"], overwrite: bool) -> Training:
     cfg = load_config(options)
+    if resume == "auto":
+        resume = bool(checkpoints(cfg.work_dir))
     with told_as_misfit(options.config):
         check_schedule(cfg, options.config)
         check_step_graph(cfg)
