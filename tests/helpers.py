@@ -46,7 +46,8 @@ def torchrun(*arguments) -> None:
 
 def start_as_srun(*arguments) -> list[subprocess.Popen]:
     """Start Python in two processes without a GPU that have the variables of `srun --ntasks 2` on one machine."""
-    shared = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    shared = dict(os.environ, CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(ROOT))
+    shared.pop("OMP_NUM_THREADS", None)
     shared |= dict(SLURM_NTASKS="2", SLURM_JOB_ID=str(os.getpid()), SLURM_STEP_ID="0")
     return [
         subprocess.Popen(

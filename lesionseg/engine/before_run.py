@@ -23,7 +23,7 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
-from lesionseg.engine.processes import join_by_gloo, name_process
+from lesionseg.engine.processes import join_by_gloo, name_process, share_of_cores
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
@@ -53,6 +53,8 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
         init_dist("pytorch", **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
         return
     join_by_gloo(cfg.launcher)
+    # Fewer, where OMP_NUM_THREADS says so: torchrun sets it.
+    torch.set_num_threads(min(torch.get_num_threads(), share_of_cores()))
     cfg.model_wrapper_cfg = dict(
         type="MMDistributedDataParallel",
         device_ids=None,

@@ -214,12 +214,16 @@ def join_processes(launcher: str) -> Processes:
     if size == 1:
         torch.distributed.destroy_process_group()
         return Processes()
+    device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else None
+    return Processes(rank, size, share_of_cores(), device, torch.distributed.new_group(timeout=_PATIENCE))
+
+
+def share_of_cores() -> int:
+    """How many CPU threads a process may use beside the others on its machine, which are joined and all ask."""
+    from torch import distributed
+
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
-    places: list = [None] * size
-    torch.distributed.all_gather_object(places, (socket.gethostname(), cores))
-    device = None
-    if torch.cuda.is_available():
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    # Slurm gives each process cores of its own, torchrun the same ones to all.
-    threads = max(1, usable_cores() // places.count(places[rank]))
-    return Processes(rank, size, threads, device, torch.distributed.new_group(timeout=_PATIENCE))
+    places: list = [None] * distributed.get_world_size()
+    distributed.all_gather_object(places, (socket.gethostname(), cores))
+    # Slurm often gives each process cores of its own, torchrun the same ones to all.
+    return max(1, usable_cores() // places.count(places[distributed.get_rank()]))

@@ -18,6 +18,7 @@ from lesionseg.engine.hooks import LearningCurveHook
 from lesionseg.evaluation.report_file import Report
 from lesionseg.models.flip_tta import FlipTTAModel
 from lesionseg.pixels.masks import read_mask
+from lesionseg.workers import usable_cores
 
 LENGTH = 6
 MIDDLE = 3
@@ -189,16 +190,8 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
     work_dir, _ = tested
     # Five test images do not divide by two processes: one is padded, and must not count twice.
     checkpoint = trained / f"iter_{LENGTH}.pth"
-    torchrun(
-        ROOT / "tools/test.py",
-        MASK2FORMER,
-        checkpoint,
-        "--launcher",
-        "pytorch",
-        "--work-dir",
-        tmp_path,
-        *options(isic_folder),
-    )
+    arguments = [checkpoint, "--launcher", "pytorch", "--work-dir", tmp_path, *options(isic_folder)]
+    torchrun(ROOT / "tools/test.py", MASK2FORMER, *arguments)
     alone, together = ((folder / "per_image.csv").read_text() for folder in (work_dir, tmp_path))
     assert together == alone
 
@@ -207,8 +200,9 @@ def test_two_processes_score_as_one(trained, tested, isic_folder, tmp_path):
 def test_two_processes_train(isic_folder, tmp_path):
     arguments = ["--launcher", "slurm", "--work-dir", tmp_path, *options(isic_folder, "train_fraction=0.5")]
     started = start_as_srun(ROOT / "tools/train.py", MASK2FORMER, *arguments)
-    ends = [(process.communicate(timeout=500)[1], process.returncode) for process in started]
-    assert [code for _, code in ends] == [0, 0], ends
+    ends = [(*process.communicate(timeout=500), process.returncode) for process in started]
+    assert [code for *_, code in ends] == [0, 0], ends
+    assert f"2 processes, each on CPU, {max(1, usable_cores() // 2)} thread" in ends[0][0]
     assert len((tmp_path / "train_ids.txt").read_text().split()) == 3
     assert all(torch.isfinite(value).all() for value in weights(tmp_path).values())
 
