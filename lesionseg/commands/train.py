@@ -39,7 +39,7 @@ from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook
 from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.engine.step_graph import check_step_graph
-from lesionseg.engine.work_dir import checkpoints
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES
@@ -200,7 +200,7 @@ def _results(work_dir: str) -> list[Path]:
     named = [folder / name for name in (LAST, LEARNING_CURVE, TRAIN_IDS, RECONSTRUCTIONS, SSL_BACKBONE, *FILES)]
     return [
         *checkpoints(folder).values(),
-        *sorted(folder.glob("best_*.pth")),
+        *best_checkpoints(folder),
         *sorted(folder.glob(quality_file("*.pth").name)),
         *(path for path in named if path.is_file()),
     ]

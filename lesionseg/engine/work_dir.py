@@ -11,12 +11,13 @@ from lesionseg.shipped import find_config
 
 def checkpoints(folder: str | PathLike) -> dict[int, Path]:
     """The checkpoints of a training in a folder by their iterations, in ascending order."""
-    return _by_iteration(folder, "iter_")
+    return dict(_by_iteration(folder, "iter_"))
 
 
-def best_checkpoints(folder: str | PathLike, score: str) -> list[Path]:
-    """The files that are or were the best checkpoint by a score, in the order of their iterations."""
-    return list(_by_iteration(folder, re.escape(f"best_{score}_iter_".replace("/", "_"))).values())
+def best_checkpoints(folder: str | PathLike, score: str | None = None) -> list[Path]:
+    """The files that are or were the best checkpoint by a score, or by any, in the order of their iterations."""
+    named = ".+" if score is None else re.escape(score.replace("/", "_"))
+    return [path for _, path in _by_iteration(folder, f"best_{named}_iter_")]
 
 
 def start_from(checkpoint: str | PathLike) -> str:
@@ -57,8 +58,7 @@ def chosen_checkpoint(work_dir: str | PathLike) -> str:
     Raises:
         DataError: it holds none.
     """
-    best = _by_iteration(work_dir, "best_.+_iter_")
-    if found := list((best or checkpoints(work_dir)).values()):
+    if found := best_checkpoints(work_dir) or list(checkpoints(work_dir).values()):
         return str(found[-1])
     raise DataError(
         f"{work_dir}: no checkpoint, expected best_<score>_iter_<number>.pth or iter_<number>.pth as a training leaves "
@@ -78,8 +78,8 @@ def describe_missing_config(given: str) -> str:
     )
 
 
-def _by_iteration(folder: str | PathLike, begin: str) -> dict[int, Path]:
-    """Checkpoints by their iterations, in ascending order, whose names begin as a regular expression says."""
+def _by_iteration(folder: str | PathLike, begin: str) -> list[tuple[int, Path]]:
+    """Iterations, in ascending order, and checkpoints whose names begin as a regular expression says."""
     paths = [path for path in Path(folder).iterdir() if path.is_file()] if Path(folder).is_dir() else []
     matches = ((re.fullmatch(rf"{begin}([0-9]+)\.pth", path.name), path) for path in paths)
-    return dict(sorted((int(match[1]), path) for match, path in matches if match))
+    return sorted((int(match[1]), path) for match, path in matches if match)

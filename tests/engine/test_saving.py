@@ -6,7 +6,7 @@ import torch
 from tiny_training import Killed, KillHook, run, settings
 
 import lesionseg.engine.saving
-from lesionseg.commands.train import check_work_dir
+from lesionseg.commands.train import check_work_dir, remove_results
 from lesionseg.engine.checkpoint import load_file
 from lesionseg.engine.interruption import stop_request
 from lesionseg.engine.resuming import newest_checkpoint
@@ -153,6 +153,14 @@ def test_what_cannot_be_resumed_is_not_recommended(tmp_path):
         run(settings(tmp_path), resume_from=tmp_path / "iter_5.pth")
     with pytest.raises(DataError, match=r"results of another run .* without\. Add --overwrite to replace"):
         check_work_dir(str(tmp_path), resume=False, overwrite=False)
+
+
+def test_what_is_replaced_is_what_a_training_writes(tmp_path):
+    for name in ("iter_4.pth", "best_lesion_jaccard_iter_2.pth", "best_lesion_dice_iter_2.pth", "best_model.pth"):
+        (tmp_path / name).touch()
+    remove_results(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["best_model.pth"]
+    check_work_dir(str(tmp_path), resume=False, overwrite=False)
 
 
 def test_advice_names_the_checkpoint_that_resume_takes_next(tmp_path):
