@@ -1,5 +1,6 @@
 """Turns a release, or any images with masks, into a data set folder, and that into a Hugging Face data set."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from lesionseg.cli import check_exists
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.data_set_folder import read_groups_of
+from lesionseg.data.release.data_set_folder import AUDIT, GROUPS, read_groups_of
 from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, MARKED, PAIRS
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.layouts.hugging_face import find_hugging_face
@@ -127,9 +128,16 @@ def _convert(listing: Listing, job: Conversion) -> None:
     def look(folder: Path) -> None:
         write_page(folder / PAGE, lambda: look_page(job.out, look_at(folder, SAMPLE, job.workers)))
 
+    audited = (job.out / AUDIT / GROUPS).is_file()
     made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading, look)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if audited and not job.group_csv:
+        print(
+            f"note: {job.out / AUDIT} was of the data set that was here before, and went with it. Look for twins anew: "
+            f"tools/audit.py {shlex.join(map(str, (job.out, '--out', job.out / AUDIT)))}",
+            file=sys.stderr,
+        )
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
     files = ", ".join(f"{count} {how}" for how, count in made.files.items())
     if (job.out / PAGE).is_file():

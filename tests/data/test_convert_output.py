@@ -2,10 +2,12 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from drawn_release import (
@@ -33,6 +35,24 @@ def test_an_earlier_result_stays_without_overwrite(raw, out, run):
     assert "3 test" in stdout
     assert not (out / "images/training").exists()
     assert leftovers(out) == [out]
+
+
+def test_an_audit_that_goes_with_what_it_was_of_is_told(raw, out, run, tmp_path):
+    run(raw, out)
+    groups, kept = out / "audit/groups.csv", tmp_path / "kept.csv"
+    names = (path.stem for path in (out / "images").rglob("*.jpg"))
+    kept.write_text("id,group\n" + "".join(f"{name},{name}\n" for name in names))
+    groups.parent.mkdir()
+    shutil.copy(kept, groups)
+    # Then groups are in index.csv.
+    assert run(raw, out, "--group-csv", kept, "--overwrite") == (0, ANY, "")
+    groups.parent.mkdir()
+    shutil.copy(kept, groups)
+    code, _, stderr = run(raw, out, "--overwrite")
+    assert code == 0
+    assert f"note: {out / 'audit'} was of the data set that was here before" in stderr
+    assert f"tools/audit.py {out} --out {out / 'audit'}\n" in stderr
+    assert not groups.exists()
 
 
 def test_a_failed_run_leaves_the_earlier_result(raw, out, run):
