@@ -14,6 +14,7 @@ from mmengine.runner import LogProcessor, Runner
 from torch import nn
 
 from lesionseg.engine.hooks import bare_model
+from lesionseg.engine.loader_processes import loaders_end_with
 from lesionseg.engine.screen import duration, screen
 from lesionseg.tables import named_values
 
@@ -26,7 +27,17 @@ _FIRST_LINE = 3
 
 
 class CalmRunner(Runner):
-    """MMEngine's runner, whose log goes to its file alone while the screen is calm."""
+    """MMEngine's runner, whose log goes to its file alone while the screen is calm, and whose loaders end with it."""
+
+    def train(self) -> nn.Module:
+        """Train; what loads the data ends with it."""
+        with loaders_end_with(self):
+            return super().train()
+
+    def test(self) -> dict:
+        """Test; what loads the data ends with it."""
+        with loaders_end_with(self):
+            return super().test()
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger before the environment and the config are logged, and keep these off the screen."""
