@@ -5,13 +5,14 @@ other tests, those of tools/folds.py in a file of their own.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from drawn_models import semantic_model
 from helpers import MASK2FORMER, draw_release_folder
-from kills import KILLS, LONG_KILLS, kill_after, moments, run, tree
+from kills import KILLS, LONG_KILLS, kill_after, moments, run, start, tree
 from small_networks import save_random_weights
 
 pytestmark = pytest.mark.slow
@@ -57,9 +58,29 @@ def test_coco_to_masks(data_set, tmp_path):
     for moment in moments(seconds, KILLS):
         folder = tmp_path / f"{moment:.3f}"
         kill_after(moment, "masks2coco", file, "--to-masks", folder / "out")
-        if not (folder / "out").exists():
-            run("masks2coco", file, "--to-masks", folder / "out")
+        assert not (folder / "out").exists() or tree(folder / "out").items() <= tree(tmp_path / "whole" / "out").items()
+        run("masks2coco", file, "--to-masks", folder / "out")
         assert tree(folder) == wanted
+
+
+def test_coco_to_masks_when_all_is_done_but_the_end(data_set, tmp_path):
+    file = data_set / "annotations" / "instances_training.json"
+    arguments = ("masks2coco", file, "--to-masks", tmp_path / "out")
+    before = f"""
+import os, signal
+replace = os.replace
+def replace_and_die(source, target):
+    replace(source, target)
+    if os.fspath(target) == {str(tmp_path / "out")!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = replace_and_die
+"""
+    process = start(*arguments, before=before)
+    process.communicate(timeout=500)
+    assert process.returncode == -signal.SIGKILL
+    done = tree(tmp_path / "out")
+    run(*arguments)
+    assert tree(tmp_path) == {f"out/{name}": digest for name, digest in done.items()}
 
 
 def test_predicting(data_set, tmp_path):
@@ -114,8 +135,7 @@ def test_exporting(data_set, tmp_path):
     for moment in moments(seconds, LONG_KILLS):
         out = tmp_path / f"{moment:.3f}"
         kill_after(moment, "export", *exported, out)
-        if not (out / "model.onnx").exists():
-            run("export", *exported, out)
+        run("export", *exported, out, "--overwrite")
         assert sorted(path.name for path in out.iterdir()) == sorted(
             path.name for path in (tmp_path / "whole").iterdir()
         )
