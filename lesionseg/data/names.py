@@ -37,6 +37,10 @@ MASK_SUFFIXES = (".png", f"{MASK_ENDING}.png", "_Segmentation.png")
 OVERLAY, HEATMAP = "_overlay.jpg", "_heatmap.jpg"
 PROBABILITY, INSTANCES, SUPERPIXELS = _NO_MASKS = ("_probability.png", "_instances.png", "_superpixels.png")
 _NO_PHOTOGRAPHS = tuple({end.lower() for end in (*MASK_SUFFIXES, OVERLAY, HEATMAP, *_NO_MASKS)} - {".png"})
+# What folders of masks are called, `labelsTr` and `ISIC2018_Task1_Training_GroundTruth` too, once `unlabelled`,
+# `no_masks` and the like are taken out of the name; `labelled` and `masked` are photographs.
+_MASK_FOLDER = re.compile(r"mask(?!ed)|label(?!l?ed)|segment|ground[ _-]?truth|annotation|(?<![a-z])gt(?![a-z])")
+_WITHOUT = re.compile(r"(?:un|non?|without)[ _-]?(?:mask|label|segment|annotat)[a-z]*")
 CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
 
 
@@ -49,11 +53,22 @@ def is_photograph(name: str | PurePath) -> bool:
     """Whether a file is called like an image, and not like a mask or what prediction writes.
 
     Args:
-        name: its path below the folder that is searched; a part that begins with a dot hides it.
+        name: its path below the folder that is searched; a part that begins with a dot hides it, and what lies in
+            folders of masks is none, see `is_mask_folder`.
     """
     path = PurePath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return is_picture(path) and not hidden and not path.name.lower().endswith(_NO_PHOTOGRAPHS)
+    elsewhere = any(part.startswith(".") for part in path.parts) or any(map(is_mask_folder, path.parts[:-1]))
+    return is_picture(path) and not elsewhere and not path.name.lower().endswith(_NO_PHOTOGRAPHS)
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder is called as those that masks lie in.
+
+    Example:
+        >>> is_mask_folder("ISIC2018_Task1_Training_GroundTruth"), is_mask_folder("unlabelled")
+        (True, False)
+    """
+    return _MASK_FOLDER.search(_WITHOUT.sub("", name.lower())) is not None
 
 
 def is_foreign(name: str | PurePath) -> bool:

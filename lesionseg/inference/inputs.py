@@ -66,9 +66,9 @@ def find_inputs(names: Sequence[str]) -> Inputs:
     """Find the images that files, folders and patterns mean.
 
     A folder is searched with all below it for files that are called like images; masks, superpixels and outputs of
-    this tool are left out by their names. A pattern, such as `photos/*/*.jpg`, `photos/**/*.png` or `photos/*/left`,
-    stands for files and folders alike; ids are then paths below its last folder without a wildcard. A file that is
-    named is taken, whatever it is called.
+    this tool are left out by their names, or those of their folders. A pattern, such as `photos/*/*.jpg`,
+    `photos/**/*.png` or `photos/*/left`, stands for files and folders alike; ids are then paths below its last folder
+    without a wildcard. A file that is named is taken, whatever it is called.
 
     Raises:
         DataError: all that do not exist or have no images, or two images with one id.

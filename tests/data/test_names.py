@@ -13,6 +13,8 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.semantic import ISICDataset
 from lesionseg.data.names import (
     image_id,
+    is_mask_folder,
+    is_photograph,
     is_picture,
     left_out,
     listed_id,
@@ -53,6 +55,31 @@ def test_a_predicted_mask_is_found_as_the_mask_of_its_image():
 
 def test_pictures_are_known_by_their_extension():
     assert [name for name in ("a.jpg", "b.TIFF", "c.txt", "d") if is_picture(name)] == ["a.jpg", "b.TIFF"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("masks", "Masks", "trainmasks", "image_masks", "labelsTr", "SegmentationClass"),
+        *("gt", "train_gt", "annotations"),
+        *("ground truth", "ISIC2018_Task1_Training_GroundTruth", "ISIC-2017_Test_v2_Part1_GroundTruth"),
+    ],
+)
+def test_folders_of_masks_are_known_by_their_names(name):
+    assert is_mask_folder(name)
+    assert not is_photograph(f"train/{name}/acne/1.png")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("images", "unlabelled", "unlabeled", "un-labelled", "labelled", "masked", "unsegmented", "length"),
+        *("images_without_masks", "no_masks", "without annotations", "nonsegmented"),
+    ],
+)
+def test_folders_of_photographs_are_not_taken_for_masks(name):
+    assert not is_mask_folder(name)
+    assert is_photograph(f"{name}/1.png")
 
 
 def test_names_that_look_the_same_are_the_same():
@@ -143,8 +170,6 @@ def test_names_of_all_kinds_are_data_sets_as_they_are(names):
 
 @pytest.mark.parametrize("named", ["", "images", "im*", "images/*"])
 def test_names_of_all_kinds_are_inputs(names, named):
-    for path in (names / "masks").iterdir():
-        path.unlink()
     found = find_inputs([str(names / named)]).images
     assert sorted(image.id.removeprefix("images/") for image in found) == IDS
 

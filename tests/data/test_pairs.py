@@ -27,6 +27,11 @@ def test_a_mask_folder_may_speak_of_images_too(tmp_path):
     assert ids(find_pairs(tmp_path)) == {"a": ("a.jpg", "a.png")}
 
 
+def test_photographs_without_masks_may_lie_beside(tmp_path):
+    write(tmp_path, "images/a.jpg", "masks/a.png", "unlabelled/b.jpg")
+    assert ids(find_pairs(tmp_path)) == {"a": ("a.jpg", "a.png")}
+
+
 @pytest.mark.parametrize("folders", [(), ("images_1", "images_2")])
 def test_folders_that_are_not_plain_are_asked_for(tmp_path, folders):
     write(tmp_path, "masks/a.png", *(f"{folder}/a.jpg" for folder in folders))

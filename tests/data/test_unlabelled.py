@@ -22,6 +22,11 @@ def test_images_of_a_tree_are_taken_and_masks_left_out(tmp_path):
     assert summary == f"5 of 6 images in {folder}, left out 5 other files"
 
 
+def test_of_a_data_set_folder_the_masks_are_left_out(isic_folder):
+    found = ids(isic_folder) + ids(isic_folder, held_out=True)
+    assert {id.split("/")[0] for id in found} == {"images"}
+
+
 def test_which_are_held_out_does_not_depend_on_the_place(tmp_path):
     folder = draw_photos(tmp_path)
     elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")

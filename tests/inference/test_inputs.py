@@ -28,6 +28,18 @@ def test_files_patterns_and_folders(photos):
     assert ids("ISIC_2_Segmentation.png") == ["ISIC_2_Segmentation"]
 
 
+def test_masks_beside_the_images_are_left_out(photos):
+    (photos / "train/masks").mkdir(parents=True)
+    for place in ("train/a.png", "train/masks/a.png"):
+        cv2.imwrite(str(photos / place), draw_pair(0)[1])
+    for name in ("train", "tr*", "train/**", "train/**/*.png"):
+        found = find_inputs([str(photos / name)])
+        assert [image.id.removeprefix("train/") for image in found.images] == ["a"], name
+        assert found.notes == [f"{photos / name}: left out 1 files that are masks or no images (a.png)"]
+    # A folder that is named is meant, and so is a file.
+    assert [image.id for image in find_inputs([str(photos / "train/masks")]).images] == ["a"]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
     cv2.imwrite(str(tmp_path / "a[1].png"), draw_pair(0)[0])
     assert [image.id for image in find_inputs([str(tmp_path / "a[1].png")]).images] == ["a[1]"]

@@ -48,8 +48,8 @@ def find_photographs(dataset: Path) -> list[Photograph]:
     """List the images of a data set folder, or of any folder with all below it, in the order of their paths.
 
     Of any folder, those called `ISIC2018_Task1-2_Training_Input`, `train`, `TrainImages` and the like tell the split of
-    the images in them, and where none does, its own name that of all; files that are called like masks or predictions
-    are no images.
+    the images in them, and where none does, its own name that of all; files that are called like masks or predictions,
+    or lie in folders that are called so, are no images.
 
     Raises:
         DataError: it is no folder, or has no images.

@@ -1,17 +1,16 @@
 """Images and their masks: which belongs to which, in any two folders."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from lesionseg.data.names import image_id, is_picture, plain, without_ending
+from lesionseg.data.names import image_id, is_mask_folder, is_picture, plain, without_ending
 from lesionseg.data.release.listing import Found, Listing, Named
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
 _IMAGE_WORDS = ("image", "img", "input", "photo")
-_MASK_WORDS = ("mask", "label", "segment", "groundtruth", "ground_truth", "annotation")
 
 
 # Stands, in a pattern, for the folders of one finding each.
@@ -108,8 +107,8 @@ def find_files(raw: Path, images: str | None = None, masks: str | None = None, m
         raise DataError(f"{raw}: no such folder, expected one with images and masks. Check the path.")
     if any(Path(name).is_absolute() for name in (images, masks) if name):
         raw = raw.absolute()
-    image_roots = _named_folders(raw, images) if images else _folder_called_like(raw, _IMAGE_WORDS, _MASK_WORDS)
-    mask_roots = _named_folders(raw, masks) if masks else _folder_called_like(raw, _MASK_WORDS)
+    image_roots = _named_folders(raw, images) if images else _folder_called_like(raw, "images", _is_image_folder)
+    mask_roots = _named_folders(raw, masks) if masks else _folder_called_like(raw, "masks", is_mask_folder)
     listing = Listing([raw, *image_roots, *mask_roots])
     image_files, mask_files, others = _sort_out(image_roots, mask_roots, mask_suffix)
     listing.note_left_out(others, "picture")
@@ -169,21 +168,18 @@ def _glob(base: Path, pattern: str) -> list[Path]:
         ) from error
 
 
-def _folder_called_like(raw: Path, words: Sequence[str], unlike: Sequence[str] = ()) -> dict[Path, _Root]:
-    """The one folder in `raw` whose name holds one of the words."""
-    flag = "--images" if unlike else "--masks"
-    folders = [
-        folder
-        for folder in sorted(raw.iterdir())
-        if folder.is_dir()
-        and any(word in folder.name.lower() for word in words)
-        and not any(word in folder.name.lower() for word in unlike)
-    ]
+def _is_image_folder(name: str) -> bool:
+    return any(word in name.lower() for word in _IMAGE_WORDS) and not is_mask_folder(name)
+
+
+def _folder_called_like(raw: Path, kind: str, is_called_so: Callable[[str], bool]) -> dict[Path, _Root]:
+    """The one folder in `raw` that is called like images, or masks."""
+    folders = [folder for folder in sorted(raw.iterdir()) if folder.is_dir() and is_called_so(folder.name)]
     if len(folders) != 1:
         found = first_names([folder.name for folder in folders]) or "none"
         raise DataError(
-            f"{raw}: the folders called like {flag[2:]} are {found}, expected one. "
-            f"Name it with {flag}, or several with a pattern such as {flag} '*/{words[0]}'."
+            f"{raw}: the folders called like {kind} are {found}, expected one. "
+            f"Name it with --{kind}, or several with a pattern such as --{kind} '*/{kind[:-1]}'."
         )
     return {folders[0]: _Root()}
 
