@@ -147,6 +147,9 @@ def _yes(true: bool) -> str:
 
 def _tell(audit: "Leaks", out: Path, datasets: int, embeddings: bool) -> None:
     """Print what was found; raise DataError where twins lie in several splits."""
+    # Not at the top: it needs what only the extra has.
+    from lesionseg.data.twins.find import not_ids
+
     photographs, count = audit.photographs, len({group for group in audit.groups if group})
     kinds = Counter(pair.evidence for pair in audit.twins)
     how = ", ".join(f"{number:,} by {evidence}" for evidence, number in sorted(kinds.items()))
@@ -158,6 +161,11 @@ def _tell(audit: "Leaks", out: Path, datasets: int, embeddings: bool) -> None:
             f"note: {len(unsplit):,} of {len(photographs):,} images have no split ({first_names(unsplit)}), as no "
             "folder around them is called train, val, test or the like: whether twins cross splits was not checked for "
             "them"
+        )
+    if numbers := not_ids([photograph.id for photograph in photographs], audit.twins):
+        print(
+            f"note: {len(numbers):,} ids are of images that do not look the same ({first_names(numbers)}): they are "
+            "taken for numbers that begin anew in each folder, and do not make images twins"
         )
     print(
         f"audited {len(photographs):,} images of {datasets} data sets, found {len(audit.twins):,} pairs of twins"

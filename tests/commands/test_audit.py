@@ -92,6 +92,46 @@ def test_twins_are_found_in_splits_and_years(dataset, audit, phantoms, tmp_path)
     assert find_seen(dataset) - {"c", "copy"} == {"pixels", "mirror", "file"}
 
 
+@pytest.fixture
+def numbered(tmp_path):
+    """Two splits whose images are numbered anew, with their masks; of six numbers none is one image twice."""
+    folder = tmp_path / "numbered"
+    for split, first in (("train", 0), ("test", 6)):
+        for number in range(6):
+            image, mask = draw_phantom(first + number, 144, 192)[:2]
+            for kind, picture in (("images", image), ("masks", mask)):
+                (folder / split / kind).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(folder / split / kind / f"{number}.png"), picture)
+    return folder
+
+
+def test_numbers_that_begin_anew_in_each_split_are_no_ids(numbered, audit, tmp_path):
+    code, printed, error = audit(numbered, "--out", tmp_path / "out")
+    assert (code, error) == (0, "")
+    assert "audited 12 images of 1 data sets, found 0 pairs of twins and 0 groups" in printed
+    assert "note: 6 ids are of images that do not look the same (images/0, images/1, images/2, images/3" in printed
+
+
+def test_where_numbers_begin_anew_twins_are_still_found(numbered, audit, tmp_path):
+    shutil.copy(numbered / "train/images/0.png", numbered / "test/images/5.png")
+    shutil.copy(numbered / "train/images/1.png", numbered / "test/images/1.png")
+    code, printed, _ = audit(numbered, "--out", tmp_path / "out")
+    assert code == 1
+    assert "found 2 pairs of twins (2 by bytes) and 2 groups" in printed
+    assert "note: 5 ids are of images that do not look the same" in printed
+
+
+def test_ids_that_are_mostly_of_one_image_are_believed(numbered, audit, tmp_path):
+    for number in range(6):
+        for other in range(2):
+            shutil.copy(numbered / f"train/images/{number}.png", numbered / f"train/images/{other}-{number}.png")
+            shutil.copy(numbered / f"train/images/{number}.png", numbered / f"test/images/{other}-{number}.png")
+    code, printed, _ = audit(numbered, "--out", tmp_path / "out")
+    assert code == 1
+    assert "6 by id" in printed
+    assert "note: 6 ids" not in printed
+
+
 def test_folders_of_splits_may_be_given_one_by_one(dataset, audit, tmp_path):
     shutil.copy(dataset / "images/training/a.png", dataset / "images/test/twin.png")
     code, printed, error = audit(dataset / "images/training", dataset / "images/test", "--out", tmp_path / "out")

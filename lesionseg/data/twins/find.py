@@ -18,6 +18,7 @@ from lesionseg.workers import map_files
 BYTES, PIXELS, GEOMETRY, ID = EVIDENCE = ("bytes", "pixels", "geometry", "id")
 
 _AT_ONCE = 200  # pairs, that a thread does not ask for each
+_FEWEST_UNLIKE = 5
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Twins:
     Attributes:
         one, other: numbers of the images, the smaller first.
         evidence: one of `EVIDENCE`: the files are equal, or the pixels; one lies in the other; or they have one id, and
-            none of these holds.
+            none of these holds, see `find_twins`.
         similarity: how the first lies in the other, where geometry was asked.
         bits: by which their perceptual hashes differ, 0..64, in the orientation in which they are nearest.
         cosine: of their embeddings; None without.
@@ -50,6 +51,8 @@ def find_twins(
     """Find the twins among images.
 
     Of images that are equal to the last pixel, each is the twin of the first, which alone is compared with others.
+    Images of one id that look different are twins, too, unless such pairs are the most of five or more: then images are
+    numbered anew in each folder.
 
     Args:
         ids: of the images; one may occur again, in another folder.
@@ -63,14 +66,18 @@ def find_twins(
     equal = {pair: BYTES for pair in _repeated(print_.file for print_ in fingerprints)}
     for pair in _repeated(print_.pixels for print_ in fingerprints):
         equal.setdefault(pair, PIXELS)
-    copies = {other for _, other in equal}
-    of_id = {*_repeated(ids)} - equal.keys()
+    copies = {other: first for first, other in equal}
+    same_id = _repeated(ids)
+    of_id = {(one, other) for one, other in same_id if copies.get(one, one) != copies.get(other, other)}
     looks = np.array([print_.looks for print_ in fingerprints])
     firsts = np.array([number for number in range(len(ids)) if number not in copies])
     near = [near_looks(looks[firsts]), *([] if embeddings is None else [near_embeddings(embeddings[firsts])])]
     candidates = sorted({(one, other) for one, other in firsts[np.concatenate(near)].tolist()} | of_id)
     similar = dict(_similar(candidates, fingerprints, workers))
-    kinds = equal | {pair: ID for pair in of_id if pair not in similar} | dict.fromkeys(similar, GEOMETRY)
+    unlike = of_id - similar.keys()
+    if len(unlike) >= _FEWEST_UNLIKE and 2 * len(unlike) > len(same_id):
+        unlike = set()
+    kinds = equal | dict.fromkeys(unlike, ID) | dict.fromkeys(similar, GEOMETRY)
     pairs = np.array(sorted(kinds), np.int64).reshape(-1, 2)
     likeness: list[float | None] = [None] * len(pairs)
     if embeddings is not None:
@@ -79,6 +86,12 @@ def find_twins(
         Twins(one, other, kinds[one, other], similar.get((one, other)), bits, cosine)
         for (one, other), bits, cosine in zip(pairs.tolist(), bits_apart(looks, pairs).tolist(), likeness, strict=True)
     ]
+
+
+def not_ids(ids: Sequence[str], twins: Iterable[Twins]) -> list[str]:
+    """Those ids of several images that do not make them twins, see `find_twins`."""
+    chains = find_chains(len(ids), [(pair.one, pair.other) for pair in twins])
+    return list(dict.fromkeys(ids[one] for one, other in _repeated(ids) if chains[one] != chains[other]))
 
 
 def find_chains(images: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
