@@ -28,6 +28,8 @@ examples:
   PH2, a folder for every image:
     python tools/convert_isic.py data/raw/ph2 data/ph2 --layout pairs \\
       --images '*/*_Dermoscopic_Image' --masks '*/*_lesion' --mask-suffix _lesion
+  images and masks in folders train, val and test, whose names tell the split:
+    python tools/convert_isic.py data/raw/mine data/mine --layout pairs
 
   images of several findings, each with masks in folders of its own, <finding>_test/label:
     python tools/convert_isic.py data/raw/skin data/skin --layout pairs --images '{finding}_test/image' \\
@@ -122,16 +124,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a release (default), any images and masks, or photographs as taken and as marked",
     )
 
+    parser.add_argument(
+        "--splits",
+        metavar="SPLIT,...",
+        type=_splits,
+        help="only these of training,validation,test (default: all there)",
+    )
+
     _add_mask_arguments(parser.add_argument_group("masks that are not gray 0 = skin and 255 = lesion"))
 
     release = parser.add_argument_group("--layout isic")
     release.add_argument("--year", type=int, choices=sorted(RELEASES), help="which one, where RAW holds several")
-    release.add_argument(
-        "--splits",
-        metavar="SPLIT,...",
-        type=_splits,
-        help="only these of training,validation,test (default: all there); of Hugging Face data sets, too",
-    )
 
     pairs = parser.add_argument_group("--layout pairs, and --layout marked where the photographs lie in two folders")
     pairs.add_argument(
@@ -179,7 +182,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="F,F[,F]",
         type=_fractions,
         help="two fractions are training,validation, three are training,validation,test, and 0,0,1 is all test "
-        "(default: the official split, or all training)",
+        "(default: the official split, that of folders called train, val and test, or all training)",
     )
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
     groups = parser.add_argument_group("images that belong together")
@@ -241,7 +244,6 @@ def _set_paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
 def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     of_layouts = {
         "year": [ISIC],
-        "splits": [ISIC, DATA_SET, HUGGING_FACE],
         "images": [PAIRS, MARKED],
         "masks": [PAIRS, MARKED],
         "mask_suffix": [PAIRS, MARKED],

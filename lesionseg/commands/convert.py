@@ -17,7 +17,7 @@ from lesionseg.data.release.layouts.hugging_face import find_hugging_face
 from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
-from lesionseg.data.release.listing import UNLABELLED, Listing
+from lesionseg.data.release.listing import SPLITS, UNLABELLED, Listing
 from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
@@ -156,7 +156,13 @@ def _listed(job: Conversion) -> Iterator[Listing]:
     with ExitStack() as stack:
         listing = _list(job, stack)
         if job.splits and job.layout != ISIC:
+            there = sorted({pair.split for pair in listing.pairs}, key=SPLITS.index)
             listing.pairs = [pair for pair in listing.pairs if pair.split in job.splits]
+            if there and not listing.pairs:
+                raise DataError(
+                    f"{job.raw}: all images are in {' and '.join(there)}, expected some in {' or '.join(job.splits)}. "
+                    "Choose others with --splits, or leave it out."
+                )
         if job.group_csv:
             add_groups(listing, job.group_csv, job.group_column)
         if job.split:

@@ -319,6 +319,24 @@ def test_wrong_usage(raw, out, run, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_splits_that_folders_tell_are_chosen_and_mixed(tmp_path, out, run):
+    raw = tmp_path / "raw"
+    for split, count in (("train", 4), ("test", 2)):
+        for kind, content in (("images", image_bytes), ("masks", mask_bytes)):
+            write_folder(raw / split / kind, {f"{number}.png": content(number) for number in range(count)})
+    pairs = [raw, out, "--layout", "pairs", "--overwrite"]
+    assert "4 training, 2 test (files" in run(*pairs)[1]
+    assert {id for id, row in index(out).items() if row["split"] == "test"} == {"test/0", "test/1"}
+    assert "Made" in run(*pairs, "--splits", "test")[1]
+    assert {row["split"] for row in index(out).values()} == {"test"}
+    before = tree(out)
+    code, _, stderr = run(*pairs, "--splits", "validation")
+    assert (code, tree(out)) == (1, before)
+    assert f"{raw}: all images are in training and test, expected some in validation. Choose others" in stderr
+    assert "--split would mix its official splits test, training, expected one" in run(*pairs, "--split", "0.5,0.5")[2]
+    assert "3 training, 3 validation" in run(*pairs, "--split", "0.5,0.5", "--splits", "training,test")[1]
+
+
 # Real data
 
 

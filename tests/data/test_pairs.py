@@ -2,6 +2,7 @@ import pytest
 from drawn_release import image_bytes, mask_bytes, write_folder
 
 from lesionseg.data.release.layouts.pairs import find_pairs
+from lesionseg.data.release.listing import SPLITS
 from lesionseg.errors import DataError
 
 
@@ -70,6 +71,87 @@ def test_a_pattern_stands_for_several_folders(tmp_path):
     assert ids(listing) == {"acne/1": ("1.png", "1_mask.png"), "mela/1": ("1.png", "1_mask.png")}
     with pytest.raises(DataError, match=r"\*/images: no such folder"):
         find_pairs(tmp_path, "*/images", "*/label", "_mask")
+
+
+def in_splits(listing):
+    """split -> id -> names of image and mask; fails where something is wrong."""
+    assert not listing.faults
+    found = {}
+    for pair in listing.pairs:
+        found.setdefault(pair.split, {})[pair.id] = (pair.image.path.name, pair.mask.path.name)
+    assert list(found) == sorted(found, key=SPLITS.index)
+    return found
+
+
+FOLDERS = {
+    "train/images and train/masks": ("{}/images/{}.jpg", "{}/masks/{}.png"),
+    "images/train and masks/train": ("images/{}/{}.jpg", "masks/{}/{}.png"),
+    "train_images and train_masks": ("{}_images/{}.jpg", "{}_masks/{}.png"),
+    "images/train and flat masks": ("images/{}/{}.jpg", "masks/{1}.png"),
+}
+
+
+@pytest.mark.parametrize("names", FOLDERS.values(), ids=FOLDERS)
+def test_folders_tell_the_splits(tmp_path, names):
+    for split, id in (("train", "a"), ("train", "b"), ("val", "c"), ("test", "d")):
+        write(tmp_path, *(name.format(split, id) for name in names))
+    listing = find_pairs(tmp_path)
+    expected = {"training": "ab", "validation": "c", "test": "d"}
+    assert in_splits(listing) == {
+        split: {id: (f"{id}.jpg", f"{id}.png") for id in ids} for split, ids in expected.items()
+    }
+    assert listing.notes[-1] == f"{tmp_path}: images are in the splits that the names of their folders tell"
+
+
+@pytest.mark.parametrize("names", list(FOLDERS.values())[:3], ids=list(FOLDERS)[:3])
+def test_where_two_splits_have_an_id_in_common_it_begins_with_the_split(tmp_path, names):
+    for split in ("Train", "Test"):
+        write(tmp_path, *(name.format(split, number) for name in names for number in (1, 2)))
+    expected = {number: (f"{number}.jpg", f"{number}.png") for number in (1, 2)}
+    assert in_splits(find_pairs(tmp_path)) == {
+        split: {f"{split}/{number}": files for number, files in expected.items()} for split in ("training", "test")
+    }
+
+
+def test_splits_are_told_below_patterns_and_elsewhere(tmp_path):
+    names = [f"clinic/{split}/{kind}" for split in ("train", "test") for kind in ("photo/a.jpg", "drawn/a_lesion.png")]
+    write(tmp_path, *names)
+    found = in_splits(find_pairs(tmp_path, "*/*/photo", "*/*/drawn", "_lesion"))
+    assert {split: list(ids) for split, ids in found.items()} == {
+        "training": ["training/clinic/a"],
+        "test": ["test/clinic/a"],
+    }
+    absolute = [str(tmp_path / "clinic/test" / kind) for kind in ("photo", "drawn")]
+    assert list(ids(find_pairs(tmp_path / "clinic/train", *absolute, "_lesion"))) == ["a"]
+
+
+def test_what_no_folder_puts_into_a_split_is_trained_on_and_told(tmp_path):
+    write(
+        tmp_path, *(f"{kind}/{name}" for kind in ("images", "masks") for name in ("a.png", "more/b.png", "test/c.png"))
+    )
+    listing = find_pairs(tmp_path)
+    assert {split: list(found) for split, found in in_splits(listing).items()} == {
+        "training": ["a", "more/b"],
+        "test": ["c"],
+    }
+    assert listing.notes[-1] == (
+        f"{tmp_path}: 2 images are in training, as no folder around them is called train, val, test or the like "
+        "(a, more/b)"
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_split_alone_is_none(tmp_path, split):
+    """As in `acne_test/image`, which may be all there is."""
+    write(tmp_path, f"acne_{split}/image/1.png", f"acne_{split}/label/1.png")
+    assert list(ids(find_pairs(tmp_path, "*/image", "*/label"))) == [f"acne_{split}/1"]
+
+
+def test_images_of_a_split_may_be_without_masks(tmp_path):
+    write(tmp_path, "train/images/1.jpg", "train/masks/1.png", "test/images/1.jpg")
+    listing = find_pairs(tmp_path, allow_unlabelled=True)
+    assert in_splits(listing) == {"training": {"training/1": ("1.jpg", "1.png")}}
+    assert [file.id for file in listing.unlabelled] == ["test/1"]
 
 
 def test_ham10000(tmp_path):

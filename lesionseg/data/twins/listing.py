@@ -10,14 +10,9 @@ from pathlib import Path, PurePosixPath
 from lesionseg.data.names import image_id, is_photograph
 from lesionseg.data.release.data_set_folder import read_index_groups
 from lesionseg.data.release.listing import SPLITS, UNLABELLED
+from lesionseg.data.release.told_splits import IMAGES, split_of, told_split
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
-
-# A folder with such a word in its name tells the split of the images in it, also where it says what they are in the
-# same word: `train`, `testset`.
-_IMAGES = "images?|imgs?|photos?|inputs?"
-_KIND = f"(?:{_IMAGES}|data|sets?)*"
-_WORD = re.compile(f"{_KIND}(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?)){_KIND}")
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
@@ -68,7 +63,7 @@ def find_photographs(dataset: Path) -> list[Photograph]:
                 id = image_id(name)
                 found.append(Photograph(id, split, dataset, folder / name, folder, groups.get(id, "")))
     else:
-        told = {name: _split_of(name) for name in _names(dataset, others)}
+        told = {name: split_of(name) for name in _names(dataset, others)}
         own = "" if any(split for split, _ in told.values()) else _own_split(dataset)
         whole = _share_ids(told)
         for name, (split, short) in told.items():
@@ -94,15 +89,6 @@ def _names(folder: Path, others: list[str]) -> list[str]:
     return [name for name in names if is_photograph(name)]
 
 
-def _split_of(name: str) -> tuple[str, str]:
-    """The split that the innermost telling folder of a path tells, and the path without that folder."""
-    parts = PurePosixPath(name).parts
-    for depth in range(len(parts) - 2, -1, -1):
-        if split := _told_by(parts[depth]):
-            return split, "/".join([*parts[:depth], *parts[depth + 1 :]])
-    return "", name
-
-
 def _share_ids(told: Mapping[str, tuple[str, str]]) -> bool:
     """Whether two folders of one split have images that would have the same id: name -> split and path without it."""
     folders = defaultdict(set)
@@ -115,14 +101,7 @@ def _own_split(folder: Path) -> str:
     """The split that a folder's own name tells, or that of the folder that it is `images` of."""
     path = Path(os.path.abspath(folder))
     for place in (path, *path.parents):
-        split = _told_by(place.name)
-        if split or not re.fullmatch(_IMAGES, place.name.lower()):
+        split = told_split(place.name)
+        if split or not re.fullmatch(IMAGES, place.name.lower()):
             return split
     return ""
-
-
-def _told_by(folder: str) -> str:
-    """The split that the words of a folder's name tell; "" where none does, or several differ."""
-    words = [*re.split("[^a-z]+", folder.lower()), *map(str.lower, re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", folder))]
-    told = {SPLITS[match.lastindex - 1] for word in words if (match := _WORD.fullmatch(word)) and match.lastindex}
-    return told.pop() if len(told) == 1 else ""

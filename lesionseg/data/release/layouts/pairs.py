@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lesionseg.data.names import image_id, is_mask_folder, is_picture, plain, without_ending
-from lesionseg.data.release.listing import Found, Listing, Named
+from lesionseg.data.release.listing import SPLITS, Found, Listing, Named
+from lesionseg.data.release.told_splits import split_of, told_split
 from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
 _IMAGE_WORDS = ("image", "img", "input", "photo")
-
+TRAINING = SPLITS[0]
 
 # Stands, in a pattern, for the folders of one finding each.
 FINDING = "{finding}"
@@ -37,13 +39,22 @@ class Files(NamedTuple):
     ) -> Listing:
         """Pair them; where not one id agrees, because sub-folders differ, by their file names alone.
 
+        Where the names of their folders tell several splits, images are in these, and ids do without those folders,
+        unless two splits share one: then an id begins with its split.
+
         Args:
             expected, kinds, allow_unlabelled: see `Listing.match`.
         """
+        raw = self.listing.roots[0]
         images, masks = self.images, self.masks
+        several = len({_told_split(raw, file.source) or TRAINING for file in images.sources}) > 1
+        in_splits = several and any(_told_split(raw, file.source) for file in masks.sources)
+        if in_splits:
+            images, masks = (
+                Named(named.where, [_below_its_split(raw, file) for file in named.sources]) for named in (images, masks)
+            )
         ids = [{file.id for file in named.sources} for named in (images, masks)]
         if all(ids) and not ids[0] & ids[1]:
-            raw = self.listing.roots[0]
             self.listing.notes.append(
                 f"{raw}: sub-folders of images and masks differ, so they are paired by file name alone"
             )
@@ -54,7 +65,9 @@ class Files(NamedTuple):
         advice = "Check --images, --masks and --mask-suffix, or complete the folders."
         if kinds[1] == "mask" and not allow_unlabelled:
             advice = f"{advice} Images may be without masks with --allow-unlabelled."
-        self.listing.match("training", images, masks, expected, advice, kinds, allow_unlabelled)
+        self.listing.match(TRAINING, images, masks, expected, advice, kinds, allow_unlabelled)
+        if several:
+            _set_splits(self.listing, in_splits)
         return self.listing
 
 
@@ -96,7 +109,7 @@ def find_files(raw: Path, images: str | None = None, masks: str | None = None, m
             with the folders that the pattern's wildcards stand for, the last folder apart. `{finding}` in it stands
             for what the masks of a folder show, and is no part of the ids. The folder of the one may lie in that of
             the other, or be the same. Without a name, `raw` has to hold exactly one folder that is called like
-            images, or masks.
+            images, or masks, or one for each split, such as `train_images`, or `images` in a folder `train`.
         mask_suffix: what ends the file names of masks, `_lesion`; a mask without it is taken as it is.
 
     Raises:
@@ -117,6 +130,43 @@ def find_files(raw: Path, images: str | None = None, masks: str | None = None, m
         Named(", ".join(map(str, image_roots)), image_files),
         Named(", ".join(map(str, mask_roots)), mask_files),
     )
+
+
+def _told_split(raw: Path, source: Source) -> str:
+    path = source.part / source.name
+    below = path.relative_to(raw) if path.is_relative_to(raw) else Path(source.part.name, source.name)
+    return split_of(below.as_posix())[0]
+
+
+def _below_its_split(raw: Path, file: Found) -> Found:
+    """The file with an id that begins with its split, in place of the folder that tells it."""
+    split, (_, id) = _told_split(raw, file.source), split_of(file.id)
+    return file._replace(id=f"{split}/{id}" if split else id)
+
+
+def _set_splits(listing: Listing, in_ids: bool) -> None:
+    """Put pairs into the splits that the folders of their images tell, those without one into training.
+
+    Args:
+        listing: of pairs that are all in training.
+        in_ids: whether ids begin with their split; that goes, unless two splits have an id in common.
+    """
+    raw = listing.roots[0]
+    splits = {pair.id: _told_split(raw, pair.image) for pair in listing.pairs}
+    splits |= {file.id: _told_split(raw, file.source) for file in listing.unlabelled}
+    short = {id: id.removeprefix(f"{split}/") if in_ids else id for id, split in splits.items()}
+    if len({*short.values()}) < len(short):
+        short = {id: id for id in short}
+    untold = list(dict.fromkeys(short[pair.id] for pair in listing.pairs if not splits[pair.id]))
+    listing.notes.append(f"{raw}: images are in the splits that the names of their folders tell")
+    if untold:
+        listing.notes.append(
+            f"{raw}: {len(untold)} images are in training, as no folder around them is called train, val, test or the "
+            f"like ({first_names(untold)})"
+        )
+    pairs = [replace(pair, id=short[pair.id], split=splits[pair.id] or pair.split) for pair in listing.pairs]
+    listing.pairs = sorted(pairs, key=lambda pair: (SPLITS.index(pair.split), pair.id))
+    listing.unlabelled = [file._replace(id=short[file.id]) for file in listing.unlabelled]
 
 
 class _Root(NamedTuple):
@@ -173,15 +223,25 @@ def _is_image_folder(name: str) -> bool:
 
 
 def _folder_called_like(raw: Path, kind: str, is_called_so: Callable[[str], bool]) -> dict[Path, _Root]:
-    """The one folder in `raw` that is called like images, or masks."""
-    folders = [folder for folder in sorted(raw.iterdir()) if folder.is_dir() and is_called_so(folder.name)]
-    if len(folders) != 1:
+    """The one folder in `raw` that is called like images, or masks, or those of several splits."""
+    inside = _folders(raw)
+    in_splits = [folder for split in inside if told_split(split.name) for folder in _folders(split)]
+    folders = [folder for folder in inside if is_called_so(folder.name)] or [
+        folder for folder in in_splits if is_called_so(folder.name)
+    ]
+    told = [split_of((folder.relative_to(raw) / "any").as_posix())[0] for folder in folders]
+    one_a_split = all(told) and len({*told}) == len(told)
+    if len(folders) != 1 and not (folders and one_a_split):
         found = first_names([folder.name for folder in folders]) or "none"
         raise DataError(
             f"{raw}: the folders called like {kind} are {found}, expected one. "
             f"Name it with --{kind}, or several with a pattern such as --{kind} '*/{kind[:-1]}'."
         )
-    return {folders[0]: _Root()}
+    return dict.fromkeys(folders, _Root())
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir()]
 
 
 def _sort_out(
