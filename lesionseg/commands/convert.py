@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lesionseg.cli import check_exists
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.data_set_folder import AUDIT, GROUPS, read_groups_of
+from lesionseg.data.release.data_set_folder import audit_of, read_groups_of
 from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, MARKED, PAIRS
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.layouts.hugging_face import find_hugging_face
@@ -128,14 +128,14 @@ def _convert(listing: Listing, job: Conversion) -> None:
     def look(folder: Path) -> None:
         write_page(folder / PAGE, lambda: look_page(job.out, look_at(folder, SAMPLE, job.workers)))
 
-    audited = (job.out / AUDIT / GROUPS).is_file()
+    audit = audit_of(job.out)
     made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading, look)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if audited and not job.group_csv:
+    if audit and not job.group_csv:
         print(
-            f"note: {job.out / AUDIT} was of the data set that was here before, and went with it. Look for twins anew: "
-            f"tools/audit.py {shlex.join(map(str, (job.out, '--out', job.out / AUDIT)))}",
+            f"note: {audit} was of the data set that was here before, and went with it. Look for twins anew: "
+            f"tools/audit.py {shlex.join(map(str, (job.out, '--out', audit)))}",
             file=sys.stderr,
         )
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())

@@ -118,7 +118,7 @@ def find_seen(folder: str | PathLike, trained: str | PathLike | None = None) -> 
     trained = folder if trained is None else trained
     rows, ids = _grouped_rows(folder), _image_ids(trained, training)
     groups = _groups(rows)
-    if ids.isdisjoint(row["id"] for row in rows) or not (groups or Path(folder, AUDIT, GROUPS).is_file()):
+    if ids.isdisjoint(row["id"] for row in rows) or not (groups or audit_of(folder)):
         return None
     in_training = Counter(groups[id] for id in ids if id in groups)
     seen = set()
@@ -129,6 +129,12 @@ def find_seen(folder: str | PathLike, trained: str | PathLike | None = None) -> 
     return seen
 
 
+def audit_of(folder: str | PathLike) -> Path | None:
+    """The folder of the audit of a data set folder; None where it has none."""
+    audit = Path(folder, AUDIT)
+    return audit if (audit / GROUPS).is_file() else None
+
+
 def _image_ids(folder: str | PathLike, split: str) -> set[str]:
     place = Path(folder, "images", split)
     return {image_id(file.name) for file in list_files(place) if is_picture(file.name)} if place.is_dir() else set()
@@ -136,8 +142,8 @@ def _image_ids(folder: str | PathLike, split: str) -> set[str]:
 
 def _grouped_rows(folder: str | PathLike) -> list[dict[str, str]]:
     """The rows of the audit of a data set folder, or of its index.csv; none where there is neither."""
-    audited = Path(folder, AUDIT, GROUPS)
-    return _read_rows(audited if audited.is_file() else Path(folder, INDEX))
+    audit = audit_of(folder)
+    return _read_rows(audit / GROUPS if audit else Path(folder, INDEX))
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
