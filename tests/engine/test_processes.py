@@ -51,6 +51,25 @@ def test_a_process_trains_on_a_gpu_that_it_sees(variables, monkeypatch, gpus, lo
     assert [variables[name] for name in TORCH[:3]] == ["5", "8", local_rank]
 
 
+@pytest.mark.parametrize("number", ["2", "3"])
+def test_more_processes_of_torchrun_than_gpus_are_told(variables, monkeypatch, number):
+    variables.update(RANK=number, WORLD_SIZE="4", LOCAL_RANK=number)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DataError, match=rf"process {int(number) + 1} of this machine has no GPU.* --nproc-per-node 2"):
+        before_run.start_processes(Config(dict(launcher="pytorch", env_cfg=dict(dist_cfg=dict(backend="nccl")))))
+
+
+def test_by_gloo_processes_may_share_a_gpu(variables, monkeypatch):
+    variables.update(RANK="3", WORLD_SIZE="4", LOCAL_RANK="3")
+    joined = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(before_run, "init_dist", lambda *args, **kwargs: joined.append(variables["LOCAL_RANK"]))
+    before_run.start_processes(Config(dict(launcher="pytorch", env_cfg=dict(dist_cfg=dict(backend="gloo")))))
+    assert joined == ["1"]
+
+
 def test_a_batch_script_is_no_process_of_several(variables):
     """It has Slurm's number 0 of 8, and would wait for seven that nobody starts."""
     variables.update(SLURM, SLURM_PROCID="0")
