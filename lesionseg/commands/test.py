@@ -18,7 +18,7 @@ from lesionseg.cli import check_folder
 from lesionseg.commands.expected import check_fit, expect, fit, is_training_split, quality_of
 from lesionseg.data.names import mask_file
 from lesionseg.data.release.data_set_folder import find_seen
-from lesionseg.engine.before_run import check_data, one_run, remove_folder, start_processes
+from lesionseg.engine.before_run import check_data, check_own_gpu, one_run, remove_folder, start_processes
 from lesionseg.engine.checkpoint import secure_loading
 from lesionseg.engine.config import (
     Options,
@@ -121,6 +121,7 @@ def evaluate(
         >>> evaluate(Options("config.py"), "best.pth").table[0].scores["dice"]
         0.91
     """
+    check_own_gpu(options.launcher)
     with screen.calm(options.verbose, options.launcher):
         return _evaluate(
             options, model, tta, out, show_dir, overwrite, postprocess or PostProcessing(), fit_quality, groups

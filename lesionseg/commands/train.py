@@ -17,6 +17,7 @@ from lesionseg.engine.before_run import (
     backbone_weights,
     check_backbone_weights,
     check_data,
+    check_own_gpu,
     one_run,
     remove_folder,
     start_processes,
@@ -88,6 +89,7 @@ def train(options: Options, resume: bool | Literal["auto"] = False, overwrite: b
         >>> train(Options("config.py", cfg_options=["data_root=data/mine"])).work_dir
         'work_dirs/config'
     """
+    check_own_gpu(options.launcher)
     with screen.calm(options.verbose, options.launcher):
         return _train(options, resume, overwrite)
 

@@ -42,19 +42,15 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
         local_rank: as `torch.distributed.launch` passes it; torchrun sets LOCAL_RANK, which MMEngine reads, instead.
 
     Raises:
-        DataError: not started as `launcher` says, it is not known where the first process is, or torchrun has started
-            more processes than there are GPUs.
+        DataError: not started as `launcher` says, or it is not known where the first process is.
     """
     if local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(local_rank))
     if cfg.launcher == "none" or torch.distributed.is_initialized():
         return
     if torch.cuda.is_available():
-        settings = cfg.env_cfg.get("dist_cfg", {"backend": "nccl"})
-        if cfg.launcher == "pytorch" and settings.get("backend") == "nccl":
-            _check_own_gpu()
         name_process(cfg.launcher)
-        init_dist("pytorch", **settings)
+        init_dist("pytorch", **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
         return
     join_by_gloo(cfg.launcher)
     # Fewer, where OMP_NUM_THREADS says so: torchrun sets it.
@@ -68,13 +64,20 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
     _replace_sync_bn(cfg.model)
 
 
-def _check_own_gpu() -> None:
-    """Raise DataError where torchrun has started more processes than GPUs, which NCCL refuses once they have met.
+def check_own_gpu(launcher: str) -> None:
+    """Find out whether torchrun has started more processes than there are GPUs, before anything else of MMEngine.
 
-    Slurm may show each process but one GPU, so that of its processes nothing can be said.
+    Its logger would end with an IndexError there, and NCCL refuses two processes on one GPU. Slurm may show each
+    process but one GPU, so that of its processes nothing can be said.
+
+    Args:
+        launcher: how the processes were started; there may be no GPU at all.
+
+    Raises:
+        DataError: this process has none.
     """
     number, gpus = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.device_count()
-    if number >= gpus:
+    if launcher == "pytorch" and number >= gpus > 0:
         raise DataError(
             f"--launcher pytorch: process {number + 1} of this machine has no GPU, as there are {gpus}, expected one "
             f"for each. Start it with --nproc-per-node {gpus}."

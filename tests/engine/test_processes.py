@@ -4,9 +4,11 @@ import os
 
 import pytest
 import torch
+from helpers import MASK2FORMER, load_tool
 from mmengine.config import Config
 
 from lesionseg.engine import before_run
+from lesionseg.engine.before_run import check_own_gpu
 from lesionseg.engine.processes import is_first_process, name_process
 from lesionseg.errors import DataError
 
@@ -52,22 +54,26 @@ def test_a_process_trains_on_a_gpu_that_it_sees(variables, monkeypatch, gpus, lo
 
 
 @pytest.mark.parametrize("number", ["2", "3"])
-def test_more_processes_of_torchrun_than_gpus_are_told(variables, monkeypatch, number):
+@pytest.mark.parametrize("tool", ["train", "test"])
+def test_more_processes_of_torchrun_than_gpus_are_told(variables, monkeypatch, capsys, tmp_path, tool, number):
     variables.update(RANK=number, WORLD_SIZE="4", LOCAL_RANK=number)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(DataError, match=rf"process {int(number) + 1} of this machine has no GPU.* --nproc-per-node 2"):
-        before_run.start_processes(Config(dict(launcher="pytorch", env_cfg=dict(dist_cfg=dict(backend="nccl")))))
+    checkpoint = tmp_path / "any.pth"
+    checkpoint.touch()
+    models = [str(checkpoint)] if tool == "test" else []
+    assert load_tool(tool).main([MASK2FORMER, *models, "--launcher", "pytorch"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: --launcher pytorch: process {int(number) + 1} of this machine has no GPU, as there are 2, expected "
+        "one for each. Start it with --nproc-per-node 2.\n"
+    )
 
 
-def test_by_gloo_processes_may_share_a_gpu(variables, monkeypatch):
-    variables.update(RANK="3", WORLD_SIZE="4", LOCAL_RANK="3")
-    joined = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(before_run, "init_dist", lambda *args, **kwargs: joined.append(variables["LOCAL_RANK"]))
-    before_run.start_processes(Config(dict(launcher="pytorch", env_cfg=dict(dist_cfg=dict(backend="gloo")))))
-    assert joined == ["1"]
+@pytest.mark.parametrize(("launcher", "gpus"), [("pytorch", 0), ("pytorch", 4), ("slurm", 1)])
+def test_a_process_that_may_have_a_gpu_goes_on(variables, monkeypatch, launcher, gpus):
+    variables["LOCAL_RANK"] = "3"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    check_own_gpu(launcher)
 
 
 def test_a_batch_script_is_no_process_of_several(variables):
