@@ -68,10 +68,12 @@ class Metadata:
 
 
 def read_metadata(path: str | PathLike) -> Metadata:
-    """Read a CSV file with a row an image.
+    """Read a CSV file with a row an image; or several, such as `index.csv` has of several findings.
+
+    Columns that differ between the rows of an image are left out.
 
     Raises:
-        DataError: it has no column of ids, or ids twice, or no other column.
+        DataError: it has no column of ids, or no other that says one thing of an image.
         OSError: it cannot be read.
     """
     table = read_table(path, _IDS)
@@ -80,20 +82,36 @@ def read_metadata(path: str | PathLike) -> Metadata:
     if own is None:
         raise DataError(f"{path}: no column of ids, expected one called {' or '.join(_IDS)}. Rename it.")
     named = [(listed_id(row[own]), row) for row in table.rows if row[own]]
-    if twice := [id for id, times in Counter(id for id, _ in named).items() if times > 1]:
-        raise DataError(f"{path}: {len(twice)} ids occur twice ({first_names(twice)}), expected a row each. Keep one.")
-    rows = dict(named)
+    rows = dict(reversed(named))
     others = [name for name in table.header if name and name != own]
     if not rows or not others:
         raise DataError(f"{path}: nothing but ids, expected columns such as sex or age, and a row an image. Add them.")
-    return Metadata(str(path), rows, *_usable(others, rows, path))
+    several = {name: list(dict.fromkeys(id for id, row in named if row[name] != rows[id][name])) for name in others}
+    if all(several.values()):
+        (twice, *_) = several.values()
+        raise DataError(
+            f"{path}: {len(twice)} ids have several rows ({first_names(twice)}) that agree in no column, expected one "
+            "each. Keep one."
+        )
+    return Metadata(str(path), rows, *_usable(several, rows, path))
 
 
-def _usable(names: Sequence[str], rows: Mapping[str, Mapping[str, str]], path: str | PathLike) -> tuple[list, list]:
+def _usable(
+    several: Mapping[str, Sequence[str]], rows: Mapping[str, Mapping[str, str]], path: str | PathLike
+) -> tuple[list, list]:
+    """The columns that group, and what to say of those that do not.
+
+    Args:
+        several: column -> ids whose rows differ in it.
+        rows: id -> its first row.
+        path: of the table.
+    """
     columns, notes = [], []
-    for name in names:
+    for name, differ in several.items():
         values = {row[name] for row in rows.values() if row[name]}
-        if len(values) > _MOST_WORDS and not _numbers(values):
+        if differ:
+            notes.append(f"{path}: left out {name}, which {len(differ)} ids have several of ({first_names(differ)})")
+        elif len(values) > _MOST_WORDS and not _numbers(values):
             notes.append(f"{path}: left out {name}, whose {len(values)} values group nothing")
         else:
             columns.append(name)

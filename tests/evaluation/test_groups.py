@@ -166,11 +166,20 @@ def test_numbers_are_cut_into_four_however_long_they_are(start, step, tmp_path):
     assert list(score_groups(rows, {"time": labels})["time"]) == list(dict.fromkeys(labels))
 
 
+def test_of_several_rows_an_image_what_they_agree_in_groups(tmp_path):
+    path = tmp_path / "index.csv"
+    path.write_text("id,split,finding,patient\na,test,acne,1\na,test,mela,1\nb,test,acne,2\nc,test,mela,\n")
+    metadata = read_metadata(path)
+    assert metadata.columns == ["split", "patient"]
+    assert metadata.notes == [f"{path}: left out finding, which 1 ids have several of (a)"]
+    assert {id: row["patient"] for id, row in match_rows(metadata, ["a", "b", "c"]).items()} == dict(a="1", b="2", c="")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("sex,age\nf,1\n", "no column of ids"),
-        ("id,sex\na,f\na,m\n", r"1 ids occur twice \(a\)"),
+        ("id,sex\na,f\na,m\n", r"1 ids have several rows \(a\) that agree in no column"),
         ("id\na\n", "nothing but ids"),
     ],
 )
