@@ -177,12 +177,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     marked.add_argument("--fill-outlines", action="store_true", help="what a closed outline encloses is lesion too")
 
     split = parser.add_argument_group("random split, for data without an official one")
-    split.add_argument(
+    kind = split.add_mutually_exclusive_group()
+    kind.add_argument(
         "--split",
         metavar="F,F[,F]",
         type=_fractions,
         help="two fractions are training,validation, three are training,validation,test, and 0,0,1 is all test "
         "(default: the official split, that of folders called train, val and test, or all training)",
+    )
+    kind.add_argument(
+        "--validation",
+        metavar="F",
+        type=_share,
+        help="that share of the training images becomes the validation, as of ISIC 2016, which has none",
     )
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default: 0)")
     groups = parser.add_argument_group("images that belong together")
@@ -262,7 +269,7 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
             parser.error(f"{_flag(option)} needs --layout {' or '.join(each for each in layouts if each in LAYOUTS)}")
         parser.error(f"{_flag(option)} does not go with --{'to' if args.layout == DATA_SET else 'from'}-hf")
     for option, needed in [
-        *([] if args.split else [("seed", "split")]),
+        *([] if args.split or args.validation else [("seed", "split")]),
         *([] if args.group_csv else [("group_column", "group_csv")]),
         *([] if args.foreground else [("background", "foreground")]),
         *([] if args.images or args.layout != MARKED else [("masks", "images")]),
@@ -309,6 +316,12 @@ def _splits(text: str) -> list[str]:
     if not set(splits) <= set(SPLITS):
         raise argparse.ArgumentTypeError(f"{text} is not a list of {','.join(SPLITS)}")
     return splits
+
+
+def _share(text: str) -> Fraction:
+    if re.fullmatch(r"0?\.[0-9]{1,9}", text) and (share := Fraction(text)):
+        return share
+    raise argparse.ArgumentTypeError(f"{text} is not a share between 0 and 1, such as 0.2")
 
 
 def _fractions(text: str) -> dict[str, Fraction]:

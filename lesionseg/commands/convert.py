@@ -18,7 +18,7 @@ from lesionseg.data.release.layouts.isic import find_release
 from lesionseg.data.release.layouts.marked import THRESHOLDS, find_marked
 from lesionseg.data.release.layouts.pairs import find_pairs
 from lesionseg.data.release.listing import SPLITS, UNLABELLED, Listing
-from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits
+from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits, with_validation
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import clear_scratch, scratch_folder
@@ -39,6 +39,7 @@ class Conversion:
         threshold, fill_outlines: of marked photographs, as `lesionseg.pixels.marking.Marking` takes them; findings that
             `threshold` does not name have those of `lesionseg.data.release.layouts.marked`.
         split: split -> its share of the images; None leaves the splits as they are.
+        validation: the share of the training images that becomes the validation, where there is none.
         seed: of a random split.
         group_csv, group_column: of which images belong together, in a random split and in index.csv.
         short_edge: pixels that larger training images are shrunk to; None leaves them as they are.
@@ -63,6 +64,7 @@ class Conversion:
     threshold: Mapping[str, int | None] = field(default_factory=dict)
     fill_outlines: bool = False
     split: Mapping[str, Fraction] | None = None
+    validation: Fraction | None = None
     seed: int = 0
     group_csv: Path | None = None
     group_column: str | None = None
@@ -174,6 +176,8 @@ def _listed(job: Conversion) -> Iterator[Listing]:
                 )
             listing.pairs = random_splits(listing.pairs, job.split, job.seed)
         else:
+            if job.validation and listing.pairs:
+                listing.pairs = with_validation(listing.pairs, job.validation, job.seed)
             note_shared_groups(listing)
         yield listing
 

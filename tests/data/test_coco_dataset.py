@@ -71,10 +71,13 @@ def test_missing_coco_file(folder):
         build(folder)
 
 
-@pytest.mark.parametrize("gone", ["images/training", "."])
-def test_missing_split(folder, gone):
+@pytest.mark.parametrize(
+    ("gone", "step"),
+    [("images/training", "beside validation and test.*Choose another split"), (".", "or set data_root")],
+)
+def test_missing_split(folder, gone, step):
     shutil.rmtree(folder / gone)
-    with pytest.raises(DataError, match=r"images/training: no such folder.*Convert it .*choose another split"):
+    with pytest.raises(DataError, match=rf"images/training: no such folder.*{step}"):
         build(folder)
 
 

@@ -305,6 +305,10 @@ def test_help_is_at_once():
         (["--split", "1"], "is not two or three fractions"),
         (["--split", "0,0,0"], "is not two or three fractions"),
         (["--split", "a,b"], "is not two or three fractions"),
+        (["--validation", "1"], "1 is not a share between 0 and 1"),
+        (["--validation", "0.0"], "0.0 is not a share between 0 and 1"),
+        (["--validation", "0.2", "--split", "0.5,0.5"], "--split: not allowed with argument --validation"),
+        (["--seed", "1"], "--seed needs --split"),
         (["--splits", "train"], "train is not a list of training,validation,test"),
         (["--short-edge", "0"], "--short-edge"),
         (["--workers", "-1"], "--workers"),
@@ -317,6 +321,12 @@ def test_wrong_usage(raw, out, run, capsys, arguments, message):
     with pytest.raises(SystemExit, match="2"):
         run(raw, out, *arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_release_without_a_validation_gets_one(tmp_path, out, run):
+    raw = write_release(tmp_path / "raw", 2016)
+    assert COUNTS["training"] == 4
+    assert "2 training, 2 validation, 3 test (files" in run(raw, out, "--validation", "0.5")[1]
 
 
 def test_splits_that_folders_tell_are_chosen_and_mixed(tmp_path, out, run):

@@ -94,6 +94,16 @@ def test_a_missing_folder_names_the_converter(folder, kind):
         dataset(folder)
 
 
+@pytest.mark.parametrize(
+    ("split", "step"), [("validation", r"--validation 0\.2, which takes"), ("test", "Choose another split .*--split")]
+)
+def test_a_split_that_a_data_set_lacks_is_told_with_those_that_it_has(folder, split, step):
+    shutil.rmtree(folder / "images" / split)
+    others = " and ".join({"validation": ("training", "test"), "test": ("training", "validation")}[split])
+    with pytest.raises(DataError, match=rf"images/{split}: no such folder beside {others}, expected .*{step}"):
+        dataset(folder, data_prefix=dict(img_path=f"images/{split}", seg_map_path=f"annotations/{split}"))
+
+
 def test_settings_that_nothing_reads_are_an_error(isic_folder):
     with pytest.raises(DataError, match=r"ISICDataset: img_suffix, expected none of them"):
         dataset(isic_folder, img_suffix=".png")

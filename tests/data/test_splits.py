@@ -6,7 +6,7 @@ import pytest
 
 from lesionseg.data.release.data_set_folder import Record, read_groups_of, write_lists
 from lesionseg.data.release.listing import Listing, Pair
-from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits, read_groups
+from lesionseg.data.release.splits import add_groups, note_shared_groups, random_splits, read_groups, with_validation
 from lesionseg.data.sources import Source
 from lesionseg.errors import DataError
 
@@ -96,6 +96,21 @@ def test_no_split_is_empty():
     }
     with pytest.raises(DataError, match=r"3 images in 1 groups leave validation and test empty, .* Add images of"):
         random_splits(grouped(3, {pair.id: "one" for pair in pairs(3)}), THIRDS)
+
+
+def test_a_validation_is_taken_from_training_in_whole_groups():
+    test = [replace(pair, id=f"t{pair.id}", split="test") for pair in pairs(3)]
+    of_one = grouped(9, {pair.id: "one" for pair in pairs(3)})
+    made = with_validation([*of_one, *test], Fraction("0.3"))
+    assert sizes(made) == {"training": 6, "validation": 3, "test": 3}
+    assert len({pair.split for pair in made if pair.group == "one"}) == 1
+    assert made[-3:] == test
+    assert made[:9] == random_splits(of_one, {"training": Fraction("0.7"), "validation": Fraction("0.3")})
+    assert with_validation([*of_one, *test], Fraction("0.3"), seed=1) != made
+    with pytest.raises(DataError, match=r"--validation: there are 3 validation images already .*Leave it out"):
+        with_validation(made, Fraction("0.3"))
+    with pytest.raises(DataError, match=r"--validation: 0 images in 0 groups leave training and validation empty"):
+        with_validation(test, Fraction("0.3"))
 
 
 def table(tmp_path, text):

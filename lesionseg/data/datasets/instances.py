@@ -13,6 +13,7 @@ from lesionseg.data.coco.made import remake_command, style_of
 from lesionseg.data.datasets.coco_index import CheckedCOCO, read_checked
 from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.names import MASK_SUFFIXES, find_masks, image_id, is_picture
+from lesionseg.data.release.data_set_folder import no_split
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.pixels.pictures import picture_size
@@ -64,10 +65,7 @@ class LesionCocoDataset(CocoDataset):
         """List the samples in the order of the COCO file, each with its `image_id`."""
         path, image_root = Path(self.ann_file), Path(self.data_prefix["img"])
         if not image_root.is_dir():
-            raise DataError(
-                f"{image_root}: no such folder, expected the images of this split. Convert it (tools/convert_isic.py), "
-                "choose another split in the config, or set data_root (--cfg-options data_root=DIR)."
-            )
+            raise no_split(image_root)
         if not path.is_file():
             raise DataError(
                 f"{path}: no such file, expected the instances of this split. Run tools/masks2coco.py "

@@ -10,6 +10,7 @@ from mmseg.registry import DATASETS
 from lesionseg.data.datasets.subset import Subset
 from lesionseg.data.lists import read_lines
 from lesionseg.data.names import CONVERT_HINT, MASK_SUFFIXES, find_masks, image_id, is_picture, known_id
+from lesionseg.data.release.data_set_folder import no_split
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 
@@ -93,7 +94,7 @@ def _without_image(root: Path, used: Set[Path]) -> str:
 def _files_by_id(root: Path, listed: list[str] | None) -> dict[str, Path]:
     """Find the images below a folder by id, sorted by path; only those that are listed, where a list is given."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder, expected the images. {CONVERT_HINT}")
+        raise no_split(root)
     images: dict[str, Path] = {}
     for source in sorted(list_files(root), key=lambda source: PurePosixPath(source.name)):
         if not is_picture(source.name):

@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from lesionseg.data.lists import read_table
-from lesionseg.data.names import image_id, is_picture
+from lesionseg.data.names import CONVERT_HINT, image_id, is_picture
 from lesionseg.data.release.listing import SPLITS
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError
@@ -25,6 +25,22 @@ from lesionseg.tables import csv_text
 INDEX = "index.csv"
 # Where `tools/audit.py` may put its table of groups, which then counts in the place of those of the index.
 AUDIT, GROUPS = "audit", "groups.csv"
+
+
+def no_split(root: str | PathLike) -> DataError:
+    """What to say where a split has no folder of images.
+
+    Args:
+        root: that folder, `<data set>/images/<split>`.
+    """
+    root = Path(root)
+    there = [split for split in SPLITS if (root.parent / split).is_dir()]
+    if not there:
+        return DataError(f"{root}: no such folder, expected the images. {CONVERT_HINT}")
+    step = "Choose another split (tools/test.py --split), or convert data that has it (tools/convert_isic.py)."
+    if root.name == SPLITS[1]:
+        step = "Convert again with tools/convert_isic.py --validation 0.2, which takes them from training."
+    return DataError(f"{root}: no such folder beside {' and '.join(there)}, expected images of this split. {step}")
 
 
 @dataclass(frozen=True)

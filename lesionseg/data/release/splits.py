@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lesionseg.data.lists import read_table
 from lesionseg.data.names import find_listed, listed_id
-from lesionseg.data.release.listing import Listing, Pair
+from lesionseg.data.release.listing import SPLITS, Listing, Pair
 from lesionseg.errors import DataError, first_names
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
@@ -66,7 +66,9 @@ def shuffled_groups(ids: Iterable[str], groups: Mapping[str, str], seed: int = 0
     return [members[group] for group in order]
 
 
-def random_splits(pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed: int = 0) -> list[Pair]:
+def random_splits(
+    pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed: int = 0, option: str = "--split"
+) -> list[Pair]:
     """Assign pairs to splits at random, whole groups at a time.
 
     Each group, in the order of `shuffled_groups`, goes to the split that lacks most images.
@@ -75,6 +77,7 @@ def random_splits(pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed
         pairs: all images; their own splits do not matter.
         fractions: split -> its share of the images; they sum to 1.
         seed: another seed gives another split.
+        option: where the fractions come from, for the message.
 
     Returns:
         The pairs with their new splits, in the order of split and id.
@@ -100,10 +103,35 @@ def random_splits(pairs: Sequence[Pair], fractions: Mapping[str, Fraction], seed
     if empty:
         step = "Choose other fractions." if len(order) >= len(splits) else "Add images of other groups."
         raise DataError(
-            f"--split: {images} images in {len(order)} groups leave {' and '.join(empty)} empty, "
+            f"{option}: {images} images in {len(order)} groups leave {' and '.join(empty)} empty, "
             f"expected images in every split. {step}"
         )
     return [pair for assigned in splits.values() for pair in sorted(assigned, key=lambda pair: pair.id)]
+
+
+def with_validation(pairs: Sequence[Pair], share: Fraction, seed: int = 0) -> list[Pair]:
+    """Move a random share of the training images into the validation, whole groups at a time.
+
+    Args:
+        pairs: all images.
+        share: of the training images, between 0 and 1.
+        seed: another seed moves others.
+
+    Returns:
+        The pairs in the order of split and id.
+
+    Raises:
+        DataError: there are validation images already, or one of both splits would be empty.
+    """
+    training, validation, _ = SPLITS
+    if own := {pair.id for pair in pairs if pair.split == validation}:
+        raise DataError(
+            f"--validation: there are {len(own)} validation images already ({first_names(sorted(own))}), expected "
+            "none. Leave it out, or let --splits name the splits that shall stay."
+        )
+    of_training = [pair for pair in pairs if pair.split == training]
+    made = random_splits(of_training, {training: 1 - share, validation: share}, seed, "--validation")
+    return made + [pair for pair in pairs if pair.split != training]
 
 
 def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> dict[str, str]:
