@@ -37,6 +37,18 @@ def write(folder, **pictures):
     return folder
 
 
+def test_folders_tell_the_splits(tmp_path):
+    names = {
+        f"{split}/{id}_{kind}_acne": photograph() for split, id in (("train", 1), ("test", 2)) for kind in ("org", 9)
+    }
+    listing = find_marked(write(tmp_path, **names))
+    assert not listing.faults
+    assert [(pair.split, pair.id, pair.finding) for pair in listing.pairs] == [
+        ("training", "1", "acne"),
+        ("test", "2", "acne"),
+    ]
+
+
 def write_two_findings(folder):
     """One photograph with two findings that overlap, and one with one."""
     return write(

@@ -63,15 +63,9 @@ def _find_in_one_tree(raw: Path) -> Listing:
         else:
             (as_taken if kind == "org" else marked).append(_renamed(Found(image_id(source.name), source)))
     listing.note_left_out(others, "photograph as taken or as marked")
-    listing.match(
-        "training",
-        Named(raw, as_taken),
-        Named(raw, marked),
-        expected=_EXPECTED,
-        advice="Complete the pairs, or name two folders with --images and --masks.",
-        kinds=_KINDS,
-    )
-    return listing
+    files = Files(listing, Named(raw, as_taken), Named(raw, marked))
+    advice = "Complete the pairs, or name two folders with --images and --masks."
+    return files.match(_EXPECTED, _KINDS, advice=advice)
 
 
 def _kind(id: str) -> str | None:

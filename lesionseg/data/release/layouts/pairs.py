@@ -36,6 +36,7 @@ class Files(NamedTuple):
         expected: tuple[str, str],
         kinds: tuple[str, str] = ("image", "mask"),
         allow_unlabelled: bool = False,
+        advice: str = "Check --images, --masks and --mask-suffix, or complete the folders.",
     ) -> Listing:
         """Pair them; where not one id agrees, because sub-folders differ, by their file names alone.
 
@@ -43,7 +44,7 @@ class Files(NamedTuple):
         unless two splits share one: then an id begins with its split.
 
         Args:
-            expected, kinds, allow_unlabelled: see `Listing.match`.
+            expected, kinds, allow_unlabelled, advice: see `Listing.match`.
         """
         raw = self.listing.roots[0]
         images, masks = self.images, self.masks
@@ -62,7 +63,6 @@ class Files(NamedTuple):
                 Named(named.where, [file._replace(id=PurePosixPath(file.id).name) for file in named.sources])
                 for named in (images, masks)
             )
-        advice = "Check --images, --masks and --mask-suffix, or complete the folders."
         if kinds[1] == "mask" and not allow_unlabelled:
             advice = f"{advice} Images may be without masks with --allow-unlabelled."
         self.listing.match(TRAINING, images, masks, expected, advice, kinds, allow_unlabelled)
