@@ -190,7 +190,8 @@ runpy.run_path({str(ROOT / "tools/predict.py")!r}, run_name="__main__")
     first, second = (process.communicate(timeout=120)[1] for process in started)
     assert [process.returncode for process in started] == [1, -9]
     assert "error: process 1 of 2: another one has ended (" in first, first
-    assert second == ""
+    # Without a network, torch warns that it cannot look up this machine's name.
+    assert [line for line in second.splitlines() if "[c10d]" not in line] == []
     assert [row["id"] for row in table(tmp_path / "out")] == ["ISIC_0", "ISIC_2", "ISIC_4"]
     assert main([str(model), str(photos), "--out", str(tmp_path / "out")]) == 0
     assert len(table(tmp_path / "out")) == 6
