@@ -121,6 +121,17 @@ def test_where_numbers_begin_anew_twins_are_still_found(numbered, audit, tmp_pat
     assert "note: 5 ids are of images that do not look the same" in printed
 
 
+def test_a_conversion_of_numbered_images_knows_their_groups(numbered, audit, tmp_path):
+    shutil.copy(numbered / "train/images/0.png", numbered / "test/images/5.png")
+    out = tmp_path / "out"
+    assert audit(numbered, "--out", out)[0] == 1
+    made = [numbered, tmp_path / "made", "--layout", "pairs", "--group-csv", out / "groups.csv"]
+    assert load_tool("convert_isic").main(list(map(str, made))) == 0
+    groups = {row["id"]: row["group"] for row in rows(tmp_path / "made/index.csv") if row["group"]}
+    assert set(groups) == {"training/0", "test/5"}
+    assert len({*groups.values()}) == 1
+
+
 def test_ids_that_are_mostly_of_one_image_are_believed(numbered, audit, tmp_path):
     for number in range(6):
         for other in range(2):

@@ -11,6 +11,7 @@ from lesionseg.data.lists import read_table
 from lesionseg.data.names import find_listed, listed_id
 from lesionseg.data.release.listing import SPLITS, Listing, Pair
 from lesionseg.errors import DataError, first_names
+from lesionseg.files import real_path
 
 _ID_COLUMNS = ("image_id", "isic_id", "image_name", "image", "id")
 GROUP_COLUMNS = ("patient_id", "lesion_id")
@@ -27,7 +28,7 @@ def add_groups(listing: Listing, path: Path, column: str | None = None) -> None:
         OSError: it cannot be read.
     """
     ids = list(dict.fromkeys(pair.id for pair in listing.pairs))
-    groups = read_groups(path, ids, column)
+    groups = read_groups(path, ids, column, {pair.image.path: pair.id for pair in listing.pairs if pair.image.path})
     if len(groups) < len(ids):
         listing.notes.append(f"{path}: {len(ids) - len(groups)} images have an empty group, each counts as one")
     listing.set_groups(groups)
@@ -134,15 +135,18 @@ def with_validation(pairs: Sequence[Pair], share: Fraction, seed: int = 0) -> li
     return made + [pair for pair in pairs if pair.split != training]
 
 
-def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> dict[str, str]:
+def read_groups(
+    path: Path, ids: Sequence[str], column: str | None = None, files: Mapping[Path, str] | None = None
+) -> dict[str, str]:
     """Read which images show one lesion or come from one patient.
 
     Args:
         path: a table with a header and a row for each image, such as HAM10000_metadata.csv; see
             `lesionseg.data.lists.read_table`. Images are named by their id, with or without its sub-folders, or
-            others, and the extension of the file; or by what ends their path in a column `path`.
+            others, and the extension of the file; or by their path in a column `path`, or what ends it.
         ids: the images that need a group.
         column: the header of the groups; by default patient_id or lesion_id, whichever is there, or else group.
+        files: of images -> their ids; a row whose column `path` leads to one is of that image, whatever its id.
 
     Returns:
         id -> group; an image whose cell is empty is left out.
@@ -171,11 +175,16 @@ def read_groups(path: Path, ids: Sequence[str], column: str | None = None) -> di
         groups_of[listed_id(row[id_column])].add(row[columns[0]])
     # An id with other folders than the table has would else be found by its bare name, which others may have, too.
     lacking = {id for id in ids if "/" in id} - groups_of.keys()
+    own = {real_path(file): id for file, id in (files or {}).items()}
+    by_file = defaultdict(set)
     for row in rows if _PATH_COLUMN in there else ():
+        if id := own.get(real_path(row[there[_PATH_COLUMN]])):
+            by_file[id].add(row[columns[0]])
         for end in lacking.intersection(_ends(listed_id(row[there[_PATH_COLUMN]]))):
             groups_of[end].add(row[columns[0]])
     found = {
-        id: {group for name in names for group in groups_of[name]} for id, names in find_listed(groups_of, ids).items()
+        id: by_file.get(id) or {group for name in names for group in groups_of[name]}
+        for id, names in find_listed(groups_of, ids).items()
     }
     for fact, wrong in (
         ("have no row", [id for id, groups in found.items() if not groups]),

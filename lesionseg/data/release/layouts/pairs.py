@@ -13,7 +13,7 @@ from lesionseg.data.sources import Source, list_files
 from lesionseg.errors import DataError, first_names
 
 _IMAGE_WORDS = ("image", "img", "input", "photo")
-TRAINING = SPLITS[0]
+_TRAINING = SPLITS[0]
 
 # Stands, in a pattern, for the folders of one finding each.
 FINDING = "{finding}"
@@ -48,7 +48,7 @@ class Files(NamedTuple):
         """
         raw = self.listing.roots[0]
         images, masks = self.images, self.masks
-        several = len({_told_split(raw, file.source) or TRAINING for file in images.sources}) > 1
+        several = len({_told_split(raw, file.source) or _TRAINING for file in images.sources}) > 1
         in_splits = several and any(_told_split(raw, file.source) for file in masks.sources)
         if in_splits:
             images, masks = (
@@ -65,7 +65,7 @@ class Files(NamedTuple):
             )
         if kinds[1] == "mask" and not allow_unlabelled:
             advice = f"{advice} Images may be without masks with --allow-unlabelled."
-        self.listing.match(TRAINING, images, masks, expected, advice, kinds, allow_unlabelled)
+        self.listing.match(_TRAINING, images, masks, expected, advice, kinds, allow_unlabelled)
         if several:
             _set_splits(self.listing, in_splits)
         return self.listing
