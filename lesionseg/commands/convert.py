@@ -1,5 +1,6 @@
 """Turns a release, or any images with masks, into a data set folder, and that into a Hugging Face data set."""
 
+import filecmp
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from lesionseg.cli import check_exists
 from lesionseg.data.names import MASK_ENDING
-from lesionseg.data.release.data_set_folder import audit_of, read_groups_of
+from lesionseg.data.release.data_set_folder import GROUPS, audit_of, read_groups_of
 from lesionseg.data.release.layouts import DATA_SET, HUGGING_FACE, ISIC, MARKED, PAIRS
 from lesionseg.data.release.layouts.data_set import find_data_set
 from lesionseg.data.release.layouts.hugging_face import find_hugging_face
@@ -131,10 +132,13 @@ def _convert(listing: Listing, job: Conversion) -> None:
         write_page(folder / PAGE, lambda: look_page(job.out, look_at(folder, SAMPLE, job.workers)))
 
     audit = audit_of(job.out)
+    if audit and job.group_csv and filecmp.cmp(job.group_csv, audit / GROUPS, shallow=False):
+        # What it found stands in index.csv then.
+        audit = None
     made = convert(listing, job.out, job.short_edge, job.workers, job.overwrite, job.link, reading, look)
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if audit and not job.group_csv:
+    if audit:
         print(
             f"note: {audit} was of the data set that was here before, and went with it. Look for twins anew: "
             f"tools/audit.py {shlex.join(map(str, (job.out, '--out', audit)))}",

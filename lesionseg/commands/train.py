@@ -40,7 +40,7 @@ from lesionseg.engine.saving import LAST, VALIDATED, ValidatedCheckpointHook
 from lesionseg.engine.screen import screen
 from lesionseg.engine.ssl_backbone import SSL_BACKBONE
 from lesionseg.engine.step_graph import check_step_graph
-from lesionseg.engine.work_dir import best_checkpoints, checkpoints
+from lesionseg.engine.work_dir import best_checkpoints, checkpoints, trained_configs
 from lesionseg.errors import DataError, Stopped, first_names
 from lesionseg.evaluation.reconstruction import RECONSTRUCTIONS
 from lesionseg.evaluation.report import FILES
@@ -49,6 +49,8 @@ from lesionseg.files import real_path
 from lesionseg.inference.quality import quality_file
 
 LEARNING_CURVE = "learning_curve.png"
+# Beside the checkpoints of a training, also where these are no longer there.
+_QUALITY = re.compile(r"(?:best_.+_)?iter_[0-9]+\.quality\.json")
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,8 @@ def _results(work_dir: str) -> list[Path]:
     return [
         *checkpoints(folder).values(),
         *best_checkpoints(folder),
-        *sorted(folder.glob(quality_file("*.pth").name)),
+        *(path for path in sorted(folder.glob(quality_file("*.pth").name)) if _QUALITY.fullmatch(path.name)),
+        *trained_configs(folder),
         *(path for path in named if path.is_file()),
     ]
 
@@ -216,8 +219,10 @@ def _add_hooks(cfg: Config) -> None:
     ]
     if not any(hook["type"] == "RandomStateHook" for hook in hooks):
         hooks.append(dict(type="RandomStateHook"))
-    fit = dict(type="FitHook", new_parts=cfg.get("new_parts", ()))
-    cfg.custom_hooks = [*hooks, fit, dict(type="ResumeHook"), dict(type="FiniteHook")]
+    added = [dict(type="FitHook", new_parts=cfg.get("new_parts", ())), dict(type="ResumeHook"), dict(type="FiniteHook")]
+    # The config of a work_dir has them already.
+    names = {hook["type"] for hook in added}
+    cfg.custom_hooks = [*(hook for hook in hooks if hook["type"] not in names), *added]
     default = dict(cfg.get("default_hooks") or {})
     saving = dict(default.get("checkpoint") or {})
     if saving.get("type", "CheckpointHook") == "CheckpointHook":

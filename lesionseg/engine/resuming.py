@@ -61,6 +61,13 @@ class ResumableRunner(CalmRunner):
         if isinstance(step, StepGraphs):
             setattr(self.model, target, step)
 
+    def dump_config(self) -> None:
+        """Leave it to `write_config`: a training that is refused when it is resumed shall not change the work_dir."""
+
+    def write_config(self) -> None:
+        """Write the config into the work_dir."""
+        super().dump_config()
+
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint.
 
@@ -101,7 +108,11 @@ def newest_checkpoint(work_dir: str | Path, trust: bool = False) -> Path:
             screen.tell(f"passed over: {fault}")
         return newest[0]
     if faults:
-        raise DataError(*faults)
+        raise DataError(
+            *faults,
+            f"{work_dir}: none of its {len(faults)} checkpoints can be read, expected one to go on from. Put a whole "
+            "one there, or begin anew with --overwrite in place of --resume or --auto-resume.",
+        )
     raise DataError(f"{work_dir}: no checkpoint to resume from, expected iter_<number>.pth. Train without --resume.")
 
 
@@ -132,8 +143,8 @@ def _missing_state(checkpoint: Mapping[str, object]) -> list[str]:
 class ResumeHook(Hook):
     """Saves with every checkpoint what it was trained on and how, and goes on only with the same.
 
-    A training of another length goes on by the schedule of that length. The ids of the images that are trained on are
-    written into the work_dir.
+    A training of another length goes on by the schedule of that length. The config, and the ids of the images that are
+    trained on, are written into the work_dir.
 
     Attributes:
         begin: the iterations that were done before; None until the training starts.
@@ -145,8 +156,9 @@ class ResumeHook(Hook):
     def __init__(self) -> None:
         self.begin: int | None = None
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train(self, runner: ResumableRunner) -> None:
         self.begin = runner.iter
+        runner.write_config()
         dataset = runner.train_dataloader.dataset
         ids = [dataset.get_data_info(index).get("image_id") for index in range(len(dataset))]
         if is_main_process() and all(ids):

@@ -230,7 +230,7 @@ class ValidatedCheckpointHook(CheckpointHook):
     def next_step(self) -> str:
         """What to do when a training was stopped."""
         if self.save_optimizer and self.save_param_scheduler:
-            return "To go on, run the same command with --resume (and without --overwrite)."
+            return "To go on, run the same command with --resume (in place of --overwrite or --auto-resume)."
         missing = "optimizer" if not self.save_optimizer else "learning rate's schedule"
         return (
             f"Without its {missing}, which was not to be saved, it cannot go on. You may {start_from(self.last_ckpt)}."

@@ -52,6 +52,13 @@ def config_path(given: str) -> str:
     return find_config(given)
 
 
+def trained_configs(work_dir: str | PathLike) -> list[Path]:
+    """The configs that trainings have left in a work_dir, and that nobody has changed since."""
+    folder = Path(work_dir)
+    left = {path.read_bytes() for path in folder.glob("*/vis_data/config.py")}
+    return [path for path in sorted(folder.glob("*.py")) if path.read_bytes() in left]
+
+
 def chosen_checkpoint(work_dir: str | PathLike) -> str:
     """The checkpoint of a training that is meant where only its work_dir is named: the best one, or else the last.
 

@@ -46,13 +46,16 @@ def test_an_audit_that_goes_with_what_it_was_of_is_told(raw, out, run, tmp_path)
     shutil.copy(kept, groups)
     # Then groups are in index.csv.
     assert run(raw, out, "--group-csv", kept, "--overwrite") == (0, ANY, "")
-    groups.parent.mkdir()
-    shutil.copy(kept, groups)
-    code, _, stderr = run(raw, out, "--overwrite")
-    assert code == 0
-    assert f"note: {out / 'audit'} was of the data set that was here before" in stderr
-    assert f"tools/audit.py {out} --out {out / 'audit'}\n" in stderr
-    assert not groups.exists()
+    patients = tmp_path / "patients.csv"
+    patients.write_text(kept.read_text().replace("group", "patient_id"))
+    for others in ([], ["--group-csv", patients]):
+        groups.parent.mkdir()
+        shutil.copy(kept, groups)
+        code, _, stderr = run(raw, out, "--overwrite", *others)
+        assert code == 0
+        assert f"note: {out / 'audit'} was of the data set that was here before" in stderr
+        assert f"tools/audit.py {out} --out {out / 'audit'}\n" in stderr
+        assert not groups.exists()
 
 
 def test_a_failed_run_leaves_the_earlier_result(raw, out, run):
