@@ -23,7 +23,7 @@ from lesionseg.data.datasets.instances import LesionCocoDataset
 from lesionseg.data.datasets.preflight import check_images, check_masks
 from lesionseg.data.datasets.unlabelled import UnlabelledDataset
 from lesionseg.engine.checkpoint import fetch_weights
-from lesionseg.engine.processes import join_by_gloo, name_process, share_of_cores
+from lesionseg.engine.processes import ended_by_signals, join_by_gloo, name_process, share_of_cores
 from lesionseg.engine.screen import screen
 from lesionseg.errors import DataError
 from lesionseg.files import lock_folder, real_path
@@ -50,7 +50,8 @@ def start_processes(cfg: Config, local_rank: int | None = None) -> None:
         return
     if torch.cuda.is_available():
         name_process(cfg.launcher)
-        init_dist("pytorch", **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
+        with ended_by_signals():
+            init_dist("pytorch", **cfg.env_cfg.get("dist_cfg", {"backend": "nccl"}))
         return
     join_by_gloo(cfg.launcher)
     # Fewer, where OMP_NUM_THREADS says so: torchrun sets it.
@@ -76,11 +77,12 @@ def check_own_gpu(launcher: str) -> None:
     Raises:
         DataError: this process has none.
     """
-    number, gpus = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.device_count()
-    if launcher == "pytorch" and number >= gpus > 0:
+    number, gpus = os.environ.get("LOCAL_RANK", ""), torch.cuda.device_count()
+    # What is no number is told by `name_process`.
+    if launcher == "pytorch" and number.isdecimal() and int(number) >= gpus > 0:
         raise DataError(
-            f"--launcher pytorch: process {number + 1} of this machine has no GPU, as there are {gpus}, expected one "
-            f"for each. Start it with --nproc-per-node {gpus}."
+            f"--launcher pytorch: process {int(number) + 1} of this machine has no GPU, as there are {gpus}, expected "
+            f"one for each. Start it with --nproc-per-node {gpus}."
         )
 
 

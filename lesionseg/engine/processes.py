@@ -1,11 +1,16 @@
 """Processes that share the work of one run: who each of them is, and how they learn of one another."""
 
 import os
+import re
+import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple, TypeVar
 
 from lesionseg.cli import EXIT_FAILED
@@ -37,6 +42,8 @@ LAUNCHERS = {
 }
 # Once they have met: one process may have far more to do than another.
 _PATIENCE = timedelta(days=30)
+# Below those that systems give to connections.
+_PORT, _PORTS = 20000, 12000
 
 
 def is_first_process(launcher: str) -> bool:
@@ -51,24 +58,33 @@ def name_process(launcher: str) -> None:
         launcher: how the processes were started, one of `LAUNCHERS`.
 
     Raises:
-        DataError: this process was not started so, or does not learn where the first one is.
+        DataError: this process was not started so, does not learn where the first one is, or a variable that should
+            be a number is none.
     """
     import torch
 
     kind = LAUNCHERS[launcher]
+    start = f"Start it as `{kind.command} tools/... --launcher {launcher}`, or leave --launcher out."
     if missing := [name for name in kind[1:] if not os.environ.get(name)]:
+        raise DataError(f"--launcher {launcher}: {missing[0]} is not set, expected a process of several. {start}")
+    rank, size, local_rank = (_number(launcher, name) for name in (kind.rank, kind.size, kind.local_rank))
+    if rank >= size:
         raise DataError(
-            f"--launcher {launcher}: {missing[0]} is not set, expected a process of several. Start it as "
-            f"`{kind.command} tools/... --launcher {launcher}`, or leave --launcher out."
+            f"--launcher {launcher}: {kind.rank} is {rank}, expected less than the {size} of {kind.size}. {start}"
         )
-    local_rank = int(os.environ[kind.local_rank])
+    # The shell of an interactive job is a step of one task, with the number of tasks of the whole job.
+    if launcher == "slurm" and size > 1 and os.environ.get("SLURM_STEP_NUM_TASKS") == "1":
+        raise DataError(f"--launcher slurm: this is the only task of its step, expected one of {size}. {start}")
     if gpus := torch.cuda.device_count():
         # Where Slurm gives a process one GPU, that is its first, whatever its number on the machine.
         local_rank %= gpus
-    if "MASTER_ADDR" not in os.environ:
+    if not os.environ.get("MASTER_ADDR"):
         os.environ["MASTER_ADDR"] = _first_machine(launcher)
-    os.environ.setdefault("MASTER_PORT", str(_port()))
-    os.environ.update(RANK=os.environ[kind.rank], WORLD_SIZE=os.environ[kind.size], LOCAL_RANK=str(local_rank))
+    if os.environ.get("MASTER_PORT"):
+        _number(launcher, "MASTER_PORT")
+    else:
+        os.environ["MASTER_PORT"] = str(_port(launcher))
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(local_rank))
 
 
 def join_by_gloo(launcher: str) -> None:
@@ -83,7 +99,29 @@ def join_by_gloo(launcher: str) -> None:
     import torch
 
     name_process(launcher)
-    torch.distributed.init_process_group("gloo")
+    with ended_by_signals():
+        torch.distributed.init_process_group("gloo")
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process at once while it waits for the others, where no code of Python runs."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _number(launcher: str, name: str) -> int:
+    value = os.environ[name]
+    if not re.fullmatch("[0-9]{1,9}", value):
+        raise DataError(f"--launcher {launcher}: {name} is {value}, expected a number. Correct the variable.")
+    return int(value)
 
 
 def _first_machine(launcher: str) -> str:
@@ -105,12 +143,15 @@ def _first_machine(launcher: str) -> str:
         ) from error
 
 
-def _port() -> int:
-    """A port for this run: another one for each step of a job, as several may be on one machine."""
+def _port(launcher: str) -> int:
+    """A port for this run, which is the same for all its processes: several runs may be on one machine."""
+    if launcher == "mpi":
+        run = os.environ.get("PMIX_NAMESPACE")
+        return _PORT + zlib.crc32(run.encode()) % _PORTS if run else 29500
     job, step = (os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
     if not job.isdigit():
         return 29500
-    return 20000 + (101 * int(job) + (int(step) if step.isdigit() else 0)) % 20000
+    return _PORT + (101 * int(job) + (int(step) if step.isdigit() else 0)) % _PORTS
 
 
 @dataclass(frozen=True)

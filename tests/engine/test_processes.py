@@ -1,10 +1,16 @@
 """How the processes of a run were started, and what each of them learns of it."""
 
+import contextlib
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
-from helpers import MASK2FORMER, load_tool
+from helpers import MASK2FORMER, ROOT, load_tool
 from mmengine.config import Config
 
 from lesionseg.engine import before_run
@@ -31,7 +37,9 @@ def variables(monkeypatch):
     ("launcher", "told", "port"),
     [
         ("slurm", dict(SLURM, SLURM_STEP_NODELIST="a1", SLURM_STEP_NUM_NODES="1"), "20709"),
+        ("slurm", dict(SLURM, SLURM_STEP_NUM_TASKS="8", MASTER_ADDR="", MASTER_PORT=""), "20709"),
         ("mpi", dict(MPI, OMPI_COMM_WORLD_LOCAL_SIZE="8"), "29500"),
+        ("mpi", dict(MPI, OMPI_COMM_WORLD_LOCAL_SIZE="8", PMIX_NAMESPACE="495845377", SLURM_JOB_ID="7"), "25844"),
     ],
 )
 def test_processes_of_every_launcher_are_named_as_by_torchrun(variables, launcher, told, port):
@@ -82,6 +90,47 @@ def test_a_batch_script_is_no_process_of_several(variables):
     del variables["SLURM_STEP_ID"]
     with pytest.raises(DataError, match=r"SLURM_STEP_ID is not set, .*\. Start it as `srun"):
         name_process("slurm")
+
+
+def test_the_shell_of_an_interactive_job_is_no_process_of_several(variables):
+    """It is a step of one task, with the number of tasks of the whole job."""
+    variables.update(SLURM, SLURM_PROCID="0", SLURM_STEP_ID="4294967290", SLURM_STEP_NUM_TASKS="1")
+    with pytest.raises(DataError, match=r"the only task of its step, expected one of 8\. Start it as `srun"):
+        name_process("slurm")
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"])
+def test_a_variable_that_is_no_number_is_named(variables, name):
+    variables.update(
+        dict(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="1") | {name: "a"}
+    )
+    with pytest.raises(DataError, match=rf"--launcher pytorch: {name} is a, expected a number"):
+        name_process("pytorch")
+
+
+def test_a_process_beyond_the_last_is_told(variables):
+    variables.update(RANK="5", WORLD_SIZE="2", LOCAL_RANK="0")
+    with pytest.raises(DataError, match=r"RANK is 5, expected less than the 2 of WORLD_SIZE"):
+        name_process("pytorch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_waits_for_the_others_ends_by_a_signal(number):
+    words = [sys.executable, str(ROOT / "tools/predict.py"), "otsu-blue", str(ROOT), "--out", "out"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = dict(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    process = subprocess.Popen([*words, "--launcher", "pytorch"], env=dict(os.environ, **told))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert process.wait(20) == -number
 
 
 def test_mpi_on_several_machines_is_told_how_to_name_the_first(variables):
