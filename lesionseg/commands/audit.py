@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionseg.cli import check_folder, check_once
+from lesionseg.data.names import is_picture
 from lesionseg.data.release.data_set_folder import GROUPS, check_apart, is_made
-from lesionseg.data.twins.listing import find_photographs
+from lesionseg.data.sources import list_files
+from lesionseg.data.twins.listing import Photograph, find_photographs
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import lock_folder, scratch_folder, write_text, written_path
 from lesionseg.models.imagenet import has_imagenet_weights
@@ -58,6 +60,7 @@ def run_audit(
             from lesionseg.models.embedding import Embedder
 
             embed = Embedder().embed
+        _tell_left_out(datasets, photographs)
         audit = find_leaks(photographs, embed, workers)
         write_text(scratch / GROUPS, _groups_csv(audit))
         write_text(scratch / PAIRS, _pairs_csv(audit))
@@ -71,6 +74,19 @@ def run_audit(
             else:
                 (out / name).unlink(missing_ok=True)
     _tell(audit, out, len(datasets), embeddings)
+
+
+def _tell_left_out(datasets: Sequence[Path], photographs: Sequence[Photograph]) -> None:
+    """Print which pictures of any folders are taken for masks; in a data set folder, all know where they lie."""
+    searched = {photograph.searched for photograph in photographs}
+    known = {photograph.path for photograph in photographs}
+    for dataset in datasets:
+        files = list_files(dataset) if dataset in searched else []
+        if names := [file.name for file in files if is_picture(file.name) and dataset / file.name not in known]:
+            print(
+                f"note: {dataset}: left out {len(names):,} pictures that are called like masks, or lie in folders that "
+                f"are ({first_names(sorted(names))})"
+            )
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:

@@ -38,8 +38,10 @@ OVERLAY, HEATMAP = "_overlay.jpg", "_heatmap.jpg"
 PROBABILITY, INSTANCES, SUPERPIXELS = _NO_MASKS = ("_probability.png", "_instances.png", "_superpixels.png")
 _NO_PHOTOGRAPHS = tuple({end.lower() for end in (*MASK_SUFFIXES, OVERLAY, HEATMAP, *_NO_MASKS)} - {".png"})
 # What folders of masks are called, `labelsTr` and `ISIC2018_Task1_Training_GroundTruth` too, once `unlabelled`,
-# `no_masks` and the like are taken out of the name; `labelled` and `masked` are photographs.
-_MASK_FOLDER = re.compile(r"mask(?!ed)|label(?!l?ed)|segment|ground[ _-]?truth|annotation|(?<![a-z])gt(?![a-z])")
+# `no_masks` and the like are taken out of the name; `labelled`, `masked` and `label_1`, a class, are photographs.
+_MASK_FOLDER = re.compile(
+    r"mask(?!ed)|label(?!l?ed|s?[ _-]?[0-9])|segment(?!ed)|ground[ _-]?truth|annotation|(?<![a-z])gt$|^gt[ _-]?mask"
+)
 _WITHOUT = re.compile(r"(?:un|non?|without)[ _-]?(?:mask|label|segment|annotat)[a-z]*")
 CONVERT_HINT = "Run tools/convert_isic.py, or set data_root (--cfg-options data_root=DIR)."
 

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lesionseg.data.names import PICTURE_SUFFIXES, image_id, is_foreign, is_photograph, left_out, mask_file, plain
+from lesionseg.data.names import (
+    PICTURE_SUFFIXES,
+    image_id,
+    is_foreign,
+    is_photograph,
+    is_picture,
+    left_out,
+    mask_file,
+    plain,
+)
 from lesionseg.data.sources import list_files
 from lesionseg.errors import DataError, first_names
 from lesionseg.files import folder_around, real_path
@@ -104,7 +113,11 @@ def find_inputs(names: Sequence[str]) -> Inputs:
             foreign = [other for other in others if is_foreign(other)]
             there = f"only {len(others)} masks or other files ({first_names(others)})" if others else "no images in it"
             kinds = ", ".join(sorted(suffix[1:] for suffix in PICTURE_SUFFIXES))
-            step = f"Convert {first_names(foreign)} to JPEG or PNG." if foreign else "Check the path."
+            step = "Check the path."
+            if foreign:
+                step = f"Convert {first_names(foreign)} to JPEG or PNG."
+            elif any(map(is_picture, others)):
+                step = "Name the files themselves, or the folder that they lie in, where they are photographs."
             faults.append(f"{name}: {there}, expected files such as <id>.jpg ({kinds}). {step}")
         for image in images:
             first = found.setdefault(real_path(image.path), image)
@@ -132,7 +145,7 @@ def _search(matches: Sequence[Path], base: Path) -> tuple[list[Input], list[str]
             if is_photograph(name):
                 images.append(Input(image_id(name), path))
             else:
-                others[path] = plain(path.name)
+                others[path] = plain(name.as_posix())
     return images, list(others.values())
 
 

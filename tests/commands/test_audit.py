@@ -109,6 +109,10 @@ def test_numbers_that_begin_anew_in_each_split_are_no_ids(numbered, audit, tmp_p
     code, printed, error = audit(numbered, "--out", tmp_path / "out")
     assert (code, error) == (0, "")
     assert "audited 12 images of 1 data sets, found 0 pairs of twins and 0 groups" in printed
+    assert (
+        f"note: {numbered}: left out 12 pictures that are called like masks, or lie in folders that are (test/"
+        in printed
+    )
     assert "note: 6 ids are of images that do not look the same (images/0, images/1, images/2, images/3" in printed
 
 

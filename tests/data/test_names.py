@@ -74,6 +74,7 @@ def test_folders_of_masks_are_known_by_their_names(name):
     "name",
     [
         *("images", "unlabelled", "unlabeled", "un-labelled", "labelled", "masked", "unsegmented", "length"),
+        *("label_1", "labels 2", "segmented", "gt-clinic"),
         *("images_without_masks", "no_masks", "without annotations", "nonsegmented"),
     ],
 )

@@ -4,6 +4,7 @@ import cv2
 import pytest
 from helpers import draw_pair, draw_photos
 
+from lesionseg.errors import DataError
 from lesionseg.inference.inputs import find_inputs
 
 
@@ -35,9 +36,20 @@ def test_masks_beside_the_images_are_left_out(photos):
     for name in ("train", "tr*", "train/**", "train/**/*.png"):
         found = find_inputs([str(photos / name)])
         assert [image.id.removeprefix("train/") for image in found.images] == ["a"], name
-        assert found.notes == [f"{photos / name}: left out 1 files that are masks or no images (a.png)"]
+        masks = "train/masks/a.png" if "*" in name.partition("/")[0] else "masks/a.png"
+        assert found.notes == [f"{photos / name}: left out 1 files that are masks or no images ({masks})"]
     # A folder that is named is meant, and so is a file.
     assert [image.id for image in find_inputs([str(photos / "train/masks")]).images] == ["a"]
+
+
+def test_where_all_are_called_like_masks_it_is_told_how_they_are_taken(tmp_path):
+    (tmp_path / "labels").mkdir()
+    cv2.imwrite(str(tmp_path / "labels/a.png"), draw_pair(0)[0])
+    with pytest.raises(
+        DataError, match=r"only 1 masks or other files \(labels/a.png\), .* or the folder that they lie in"
+    ):
+        find_inputs([str(tmp_path)])
+    assert [image.id for image in find_inputs([str(tmp_path / "labels")]).images] == ["a"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path):
