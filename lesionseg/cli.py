@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -72,11 +72,21 @@ def tool(main: Callable[[Sequence[str] | None], int | None]) -> Callable[..., in
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that what it has half-written goes; in the main thread only."""
+def signals_handled(handler: Callable[[int, object], None] | signal.Handlers, *numbers: int) -> Iterator[None]:
+    """Handle signals so while the block runs; outside the main thread Python cannot, and nothing happens."""
     if current_thread() is not main_thread():
         yield
         return
+    earlier = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in earlier.items():
+            signal.signal(number, before)
+
+
+def _stopped_by_sigterm() -> AbstractContextManager[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that what it has half-written goes; in the main thread only."""
     process = os.getpid()
 
     def stop(number: int, frame: object) -> None:
@@ -86,11 +96,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    earlier = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
+    return signals_handled(stop, signal.SIGTERM)
 
 
 def describe_unforeseen(error: Exception) -> str:

@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import current_thread, main_thread
 from typing import Any, NamedTuple, TypeVar
 
-from lesionseg.cli import EXIT_FAILED
+from lesionseg.cli import EXIT_FAILED, signals_handled
 from lesionseg.errors import DataError
 from lesionseg.workers import usable_cores
 
@@ -103,18 +102,9 @@ def join_by_gloo(launcher: str) -> None:
         torch.distributed.init_process_group("gloo")
 
 
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
+def ended_by_signals() -> AbstractContextManager[None]:
     """Let SIGINT and SIGTERM end the process at once while it waits for the others, where no code of Python runs."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    earlier = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
+    return signals_handled(signal.SIG_DFL, signal.SIGINT, signal.SIGTERM)
 
 
 def _number(launcher: str, name: str) -> int:
