@@ -12,6 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
 
 from lesionseg.data.sources import list_files
@@ -63,6 +64,8 @@ def is_photograph(name: str | PurePath) -> bool:
     return is_picture(path) and not elsewhere and not path.name.lower().endswith(_NO_PHOTOGRAPHS)
 
 
+# Thousands of files lie in a few folders.
+@cache
 def is_mask_folder(name: str) -> bool:
     """Whether a folder is called as those that masks lie in.
 

@@ -1,6 +1,7 @@
 """Which split the name of a folder tells."""
 
 import re
+from functools import cache
 from pathlib import PurePosixPath
 
 from lesionseg.data.release.listing import SPLITS
@@ -13,6 +14,8 @@ _KIND = f"(?:{IMAGES}|masks?|labels?|data|sets?)*"
 _WORD = re.compile(f"{_KIND}(?:(train(?:ing)?)|(val(?:id(?:ation)?)?)|(test(?:ing)?)){_KIND}")
 
 
+# Thousands of files lie in a few folders.
+@cache
 def told_split(folder: str) -> str:
     """The split that the words of a folder's name tell; "" where none does, or several differ.
 
